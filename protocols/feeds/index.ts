@@ -1,0 +1,5 @@
+/** The one list of feed types. Adding a type = one folder + one line here. */
+
+import type { FeedType } from '../../src/feeds/feed-type.ts'
+
+export const FEED_TYPES: readonly FeedType[] = []

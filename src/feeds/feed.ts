@@ -1,0 +1,103 @@
+/**
+ * What a feed type (`protocols/feeds/X`) sees of a node: a `Feed`, and nothing else. No peers, no database, no other type.
+ *
+ * A feed is a set of *rows*. Rows with the same `unit` (npm package, asset path, Docker repository…) are what clients ask
+ * for as a whole. A row is found by (unit, key). What is read here is the feed's *view*: its own rows merged with those of
+ * the feeds it includes.
+ */
+
+import type { Readable } from 'node:stream'
+import type { Digest } from '../catalog/digest.ts'
+import type { ByteRange, SealedBlob, StagedBlob, StageOptions } from '../store/blobs.ts'
+
+/**
+ * `immutable`: never changes under its key · `register`: newest write wins · `flag`: a register that marks another row
+ * (deprecated, unlisted) · `burn`: the key may never be used again.
+ */
+export type FeedRowClass = 'immutable' | 'register' | 'flag' | 'burn'
+
+export interface FeedFile {
+  /** The ecosystem's own name for the part this file plays: `tarball`, `content`, `nupkg`…; 1–64 bytes. */
+  readonly role: string
+  readonly digest: Digest
+  readonly size: number
+}
+
+export interface FeedRow {
+  readonly unit: string
+  readonly key: string
+  readonly rowClass: FeedRowClass
+  /** Wall clock of the write at the node that made it, Unix time in ms. The same at every node. */
+  readonly writtenAtMs: number
+  /** Digest of the row's bytes: equal digests = equal rows, at every node. Key for caches of rendered documents. */
+  readonly digest: string
+  readonly files: readonly FeedFile[]
+}
+
+export interface FeedUnit {
+  readonly unit: string
+  /** Changes whenever any row of the unit does; equal at all nodes that hold the same content: use it for ETags and `_rev`. */
+  readonly digest: string
+  /** Latest `writtenAtMs` of any change to the unit, including deletions, in ms; strictly increasing on one node. */
+  readonly changedAtMs: number
+  /** In byte order of their keys. */
+  readonly rows: readonly FeedRow[]
+  /** Keys that two sources hold with different bytes; not served until an operator decides. */
+  readonly blocked: readonly string[]
+}
+
+export interface UnitSummary {
+  readonly unit: string
+  /** Rows of the unit that are visible. */
+  readonly rows: number
+  /** Sum of the sizes of all files of the unit, bytes. */
+  readonly bytes: number
+  readonly changedAtMs: number
+}
+
+/** A row to be written. `meta` over 1 KiB is kept as a blob; the limit is MAX_META_BYTES. */
+export interface RowDraft {
+  readonly key: string
+  readonly rowClass: FeedRowClass
+  readonly meta: Uint8Array
+  /** Either newly staged and sealed, or taken over from a row that is already in the feed. */
+  readonly files: readonly ({ readonly role: string; readonly blob: SealedBlob } | FeedFile)[]
+}
+
+export interface UnitChange {
+  /** Rows to write; a row with the same key is replaced. Replacing an immutable or burned row is refused with EXISTS. */
+  readonly put?: readonly RowDraft[]
+  /** Keys to remove. Removing a key that is not there is refused with NOT_FOUND; a row of another feed's with FORBIDDEN. */
+  readonly drop?: readonly string[]
+}
+
+/** Largest metadata of one row, bytes. */
+export const MAX_META_BYTES = 8 * 1024 * 1024
+
+export interface Feed {
+  readonly name: string
+  readonly type: string
+  /** Largest file that may be published to this feed, bytes. */
+  readonly maxFileBytes: number
+
+  findUnit(unit: string): Promise<FeedUnit | undefined>
+  /** Units whose name starts with `prefix` and sorts after `after` (byte order), at most `limit`. */
+  list(options: {
+    readonly prefix?: string
+    readonly after?: string
+    readonly limit: number
+  }): AsyncIterable<UnitSummary>
+  /** The metadata bytes exactly as drafted at publish. */
+  readMeta(row: FeedRow): Promise<Uint8Array>
+  /** @throws NOT_FOUND when the bytes are neither here nor to be had; RANGE. */
+  open(row: FeedRow, file: FeedFile, range?: ByteRange): Promise<Readable>
+  /** Starts a blob; `maxBytes` is capped by `maxFileBytes`. Sealed blobs become visible with the change that names them. */
+  stage(options: StageOptions): Promise<StagedBlob>
+  /**
+   * The one way to write. `plan` is called with the current state of the unit (undefined when it has no rows) while no
+   * other change to the feed can happen, and says what to change, or throws to refuse. It must not wait for anything but
+   * `readMeta`. Resolves once the change is durable and signed; all of it happens or nothing.
+   * @throws what `plan` throws; EXISTS, NOT_FOUND, FORBIDDEN, CONFLICT, STORAGE_FULL, CLOCK_WRONG
+   */
+  change(unit: string, plan: (current: FeedUnit | undefined) => UnitChange | Promise<UnitChange>): Promise<void>
+}

@@ -1,0 +1,31 @@
+/** Structured log of the node: JSON lines on stderr, secrets removed. */
+
+import { pino, type Logger } from 'pino'
+
+export type Log = Pick<Logger, 'error' | 'warn' | 'info' | 'debug' | 'child'>
+export type LogLevel = 'silent' | 'error' | 'warn' | 'info' | 'debug'
+
+/** Replaces what could be a secret in a URL: user info, tokens in npm's logout path, token-like query parameters. */
+export function redactUrl(url: string): string {
+  return url
+    .replace(/\/\/[^/@\s]*@/, '//')
+    .replace(/(\/-\/(?:user\/token|npm\/v1\/tokens\/token)\/)[^/?#]+/, '$1[redacted]')
+    .replace(/([?&](?:token|key|apikey|api_key|password|secret|code)=)[^&#]*/gi, '$1[redacted]')
+}
+
+/** The level `silent` is for tests and for commands that print their own results. */
+export function createLog(level: LogLevel, destination: NodeJS.WritableStream = process.stderr): Log {
+  return pino(
+    {
+      level,
+      base: null,
+      timestamp: () => `,"time":"${new Date().toISOString()}"`,
+      formatters: { level: (label) => ({ level: label }) },
+      redact: {
+        paths: ['token', 'key', 'secret', 'password', 'joinCode', '*.token', '*.secret', '*.password'],
+        censor: '[redacted]',
+      },
+    },
+    destination,
+  )
+}
