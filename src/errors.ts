@@ -72,7 +72,11 @@ export const ERROR_KINDS = {
     exit: 1,
     meaning: 'Two nodes run with one identity, usually because a data folder was copied.',
   },
-  CLOCK_WRONG: { http: 503, exit: 1, meaning: 'The clock of this node is too far off to sign.' },
+  MAY_NOT_SIGN: {
+    http: 503,
+    exit: 1,
+    meaning: 'This node must not sign now: its clock is far off, or its data was restored and has not caught up with its own past.',
+  },
   INTERNAL: { http: 500, exit: 1, meaning: 'A defect in Feedmesh; the log has the details.' },
 } as const satisfies Record<string, ErrorKind>
 

@@ -21,6 +21,8 @@ export interface FeedFile {
   readonly role: string
   readonly digest: Digest
   readonly size: number
+  /** Of files with a chunk list; goes with the file when another row takes it over. */
+  readonly chunkRoot?: Digest
 }
 
 export interface FeedRow {
@@ -97,7 +99,7 @@ export interface Feed {
    * The one way to write. `plan` is called with the current state of the unit (undefined when it has no rows) while no
    * other change to the feed can happen, and says what to change, or throws to refuse. It must not wait for anything but
    * `readMeta`. Resolves once the change is durable and signed; all of it happens or nothing.
-   * @throws what `plan` throws; EXISTS, NOT_FOUND, FORBIDDEN, CONFLICT, STORAGE_FULL, CLOCK_WRONG
+   * @throws what `plan` throws; EXISTS, NOT_FOUND, FORBIDDEN, CONFLICT, STORAGE_FULL, MAY_NOT_SIGN
    */
   change(unit: string, plan: (current: FeedUnit | undefined) => UnitChange | Promise<UnitChange>): Promise<void>
 }

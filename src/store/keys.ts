@@ -5,7 +5,7 @@
  * `F` is a feed's local number (u32, interned once), all numbers are big-endian so that byte order is numeric order.
  */
 
-import { algorithmOf, type Digest, digestBytes } from '../catalog/digest.ts'
+import { algorithmOf, type Digest, digestBytes, digestFromBytes } from '../catalog/digest.ts'
 import type { KeyRange } from './records.ts'
 
 function table(letter: string, ...parts: readonly Uint8Array[]): Buffer {
@@ -46,6 +46,11 @@ function digestKey(digest: Digest): Buffer {
   return Buffer.concat([Buffer.from([algorithmOf(digest) === 'sha256' ? 1 : 2]), digestBytes(digest)])
 }
 
+/** The digest that `keys.blob(digest)` was made of. */
+export function blobKeyDigest(key: Uint8Array): Digest {
+  return digestFromBytes(key[1] === 1 ? 'sha256' : 'sha512', key.subarray(2))
+}
+
 export const keys = {
   /** Schema version, incarnation and other single facts about the data folder. */
   fact: (name: string) => table('!', Buffer.from(name)),
@@ -54,4 +59,55 @@ export const keys = {
   blobs: () => under(table('b')),
   /** Bytes of a blob of at most 64 KiB. */
   blobBytes: (digest: Digest) => table('c', digestKey(digest)),
+
+  /** A feed this node knows, by its local number. */
+  feed: (feed: number) => table('f', u32(feed)),
+  feeds: () => under(table('f')),
+  /** A feed of this node, by name: what the operator set. */
+  localFeed: (name: string) => table('F', Buffer.from(name)),
+  localFeeds: () => under(table('F')),
+  /** Signed charter versions of a feed. */
+  charter: (feed: number, version: number) => table('h', u32(feed), u32(version)),
+  charters: (feed: number) => under(table('h', u32(feed))),
+  /** Adopted state of a feed: manifest, deps, revocations, root of the trie. The commit point of publish and adopt. */
+  state: (feed: number) => table('s', u32(feed)),
+  /** Rows of a feed's state by their place in the trie; `generation` changes when the state is loaded anew as a whole. */
+  row: (feed: number, generation: number, place: Uint8Array) => table('r', u32(feed), u32(generation), place),
+  rows: (feed: number, generation: number) => under(table('r', u32(feed), u32(generation))),
+  /** Inner nodes of the state trie by packed path. */
+  node: (feed: number, generation: number, path: Uint8Array) => table('n', u32(feed), u32(generation), path),
+  nodes: (feed: number, generation: number) => under(table('n', u32(feed), u32(generation))),
+  /** Operations of a feed's log. */
+  operation: (feed: number, epoch: number, index: number) => table('l', u32(feed), u32(epoch), u64(index)),
+  operations: (feed: number, epoch: number) => under(table('l', u32(feed), u32(epoch))),
+
+  /** Root and totals of a feed's view. */
+  view: (feed: number) => table('V', u32(feed)),
+  /** Digest of each visible row of a view by its unsalted place. */
+  viewRow: (feed: number, place: Uint8Array) => table('v', u32(feed), place),
+  viewRows: (feed: number) => under(table('v', u32(feed))),
+  viewNode: (feed: number, path: Uint8Array) => table('w', u32(feed), path),
+  viewNodes: (feed: number) => under(table('w', u32(feed))),
+  /** Summary of a visible unit, in order of names. */
+  viewUnit: (feed: number, unit: string) => table('u', u32(feed), Buffer.from(unit)),
+  viewUnits: (feed: number) => under(table('u', u32(feed))),
+
+  /** Configuration and history of replications, tokens, API keys, peers. */
+  replication: (id: string) => table('p', Buffer.from(id)),
+  replications: () => under(table('p')),
+  link: (id: string) => table('k', Buffer.from(id)),
+  links: () => under(table('k')),
+  token: (id: Uint8Array) => table('t', id),
+  tokens: () => under(table('t')),
+  apiKey: (id: string) => table('a', Buffer.from(id)),
+  apiKeys: () => under(table('a')),
+  peer: (peerId: string) => table('e', Buffer.from(peerId)),
+  peers: () => under(table('e')),
+  run: (id: number) => table('x', u64(id)),
+  runs: () => under(table('x')),
+  runItem: (id: number, index: number) => table('y', u64(id), u32(index)),
+  runItems: (id: number) => under(table('y', u64(id))),
+  /** Audit log by time (ms) and a counter. */
+  audit: (time: number, counter: number) => table('z', u64(time), u32(counter)),
+  audits: () => under(table('z')),
 } as const

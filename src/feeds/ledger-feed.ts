@@ -1,0 +1,106 @@
+/** The `Feed` that feed types see, over the ledger and the blob store of a node. */
+
+import type { Readable } from 'node:stream'
+import type { FeedId } from '../catalog/charter.ts'
+import type { RowFile } from '../catalog/row.ts'
+import { FeedmeshError, isFeedmeshError } from '../errors.ts'
+import type { Ledger } from '../ledger/ledger.ts'
+import { StoredRow } from '../ledger/loaded-unit.ts'
+import { listUnits } from '../ledger/view-index.ts'
+import type { BlobStore, ByteRange, StagedBlob, StageOptions } from '../store/blobs.ts'
+import {
+  type Feed,
+  type FeedFile,
+  type FeedRow,
+  type FeedUnit,
+  MAX_META_BYTES,
+  type UnitChange,
+  type UnitSummary,
+} from './feed.ts'
+
+/** What a missing blob is wanted for: the row that names it, in the feed that signed the row. */
+export interface BlobWanted {
+  readonly feedId: FeedId
+  readonly unit: string
+  readonly key: string
+  readonly file: RowFile
+}
+
+/** Brings a blob that is not here. @throws NOT_FOUND, PEER_UNREACHABLE when nobody that can be asked has it */
+export type FetchBlob = (wanted: BlobWanted) => Promise<void>
+
+export interface LedgerFeedOptions {
+  readonly name: string
+  readonly feedId: FeedId
+  readonly ledger: Ledger
+  readonly blobs: BlobStore
+  readonly fetchBlob: FetchBlob
+}
+
+function getStored(row: FeedRow): StoredRow {
+  if (row instanceof StoredRow) return row
+  throw new FeedmeshError('INTERNAL', `row ${row.key} of ${row.unit} is not one of this feed's`)
+}
+
+export class LedgerFeed implements Feed {
+  readonly name: string
+  readonly #options: LedgerFeedOptions
+
+  constructor(options: LedgerFeedOptions) {
+    this.name = options.name
+    this.#options = options
+  }
+
+  get type(): string {
+    return this.#options.ledger.registry.getLocal(this.name).feedType
+  }
+
+  get maxFileBytes(): number {
+    return this.#options.ledger.registry.getLocal(this.name).maxFileBytes
+  }
+
+  async findUnit(unit: string): Promise<FeedUnit | undefined> {
+    const { ledger, feedId } = this.#options
+    const loaded = await ledger.registry.loadUnit(ledger.registry.getView(feedId), unit)
+    return loaded.isEmpty ? undefined : loaded
+  }
+
+  list(options: {
+    readonly prefix?: string
+    readonly after?: string
+    readonly limit: number
+  }): AsyncIterable<UnitSummary> {
+    const { ledger, feedId } = this.#options
+    return listUnits(ledger.registry.records, ledger.registry.getView(feedId).number, options)
+  }
+
+  async readMeta(row: FeedRow): Promise<Uint8Array> {
+    const stored = getStored(row)
+    const file = stored.metaFile
+    if (file === undefined) return stored.row.meta
+    return await this.#withFetch(stored, file, () => this.#options.blobs.read(file.digest, MAX_META_BYTES))
+  }
+
+  async open(row: FeedRow, file: FeedFile, range?: ByteRange): Promise<Readable> {
+    return await this.#withFetch(getStored(row), file, () => this.#options.blobs.open(file.digest, range))
+  }
+
+  /** Reads a blob; when it is not here, has it fetched once and reads again. */
+  async #withFetch<T>(row: StoredRow, file: RowFile, read: () => Promise<T>): Promise<T> {
+    try {
+      return await read()
+    } catch (error) {
+      if (!isFeedmeshError(error, 'NOT_FOUND')) throw error
+      await this.#options.fetchBlob({ feedId: row.feedId, unit: row.unit, key: row.key, file })
+      return await read()
+    }
+  }
+
+  stage(options: StageOptions): Promise<StagedBlob> {
+    return this.#options.blobs.stage({ ...options, maxBytes: Math.min(options.maxBytes, this.maxFileBytes) })
+  }
+
+  change(unit: string, plan: (current: FeedUnit | undefined) => UnitChange | Promise<UnitChange>): Promise<void> {
+    return this.#options.ledger.change(this.#options.feedId, { unit, plan })
+  }
+}

@@ -1,0 +1,275 @@
+/** The `Feed` contract in memory: for tests of feed types and for feeds that need not outlive the process. */
+
+import { createHash, type Hash } from 'node:crypto'
+import { Readable } from 'node:stream'
+import { type Digest, digestFromBytes, sha256 } from '../catalog/digest.ts'
+import { FeedmeshError } from '../errors.ts'
+import type { ByteRange, SealedBlob, StagedBlob, StageOptions } from '../store/blobs.ts'
+import {
+  type Feed,
+  type FeedFile,
+  type FeedRow,
+  type FeedUnit,
+  MAX_META_BYTES,
+  type RowDraft,
+  type UnitChange,
+  type UnitSummary,
+} from './feed.ts'
+
+export interface MemoryFeedOptions {
+  readonly name: string
+  readonly type: string
+  /** Default: 1 GiB. */
+  readonly maxFileBytes?: number
+  /** Unix time in ms. */
+  readonly now?: () => number
+}
+
+interface StoredUnit {
+  readonly rows: ReadonlyMap<string, FeedRow>
+  readonly changedAtMs: number
+}
+
+const MAX_ROLE_BYTES = 64
+
+export function createMemoryFeed(options: MemoryFeedOptions): Feed {
+  return new MemoryFeed(options)
+}
+
+class MemoryFeed implements Feed {
+  readonly name: string
+  readonly type: string
+  readonly maxFileBytes: number
+  readonly #now: () => number
+  readonly #units = new Map<string, StoredUnit>()
+  readonly #metas = new Map<string, Uint8Array>()
+  readonly #contents = new Map<Digest, Buffer>()
+  readonly #sealed = new WeakMap<SealedBlob, Buffer>()
+  #lastChangeMs = 0
+  #turn: Promise<void> = Promise.resolve()
+
+  constructor(options: MemoryFeedOptions) {
+    this.name = options.name
+    this.type = options.type
+    this.maxFileBytes = options.maxFileBytes ?? 1024 ** 3
+    this.#now = options.now ?? Date.now
+  }
+
+  async findUnit(unit: string): Promise<FeedUnit | undefined> {
+    const stored = this.#units.get(unit)
+    return stored === undefined ? undefined : describeUnit(unit, stored)
+  }
+
+  async *list(options: {
+    readonly prefix?: string
+    readonly after?: string
+    readonly limit: number
+  }): AsyncIterable<UnitSummary> {
+    const { prefix = '', after, limit } = options
+    const names = [...this.#units.keys()]
+      .filter((name) => name.startsWith(prefix) && (after === undefined || compareBytes(name, after) > 0))
+      .sort(compareBytes)
+    for (const unit of names.slice(0, limit)) {
+      const stored = this.#units.get(unit)
+      if (stored !== undefined) yield summarise(unit, stored)
+    }
+  }
+
+  async readMeta(row: FeedRow): Promise<Uint8Array> {
+    const meta = this.#metas.get(row.digest)
+    if (meta === undefined)
+      throw new FeedmeshError('NOT_FOUND', `no metadata is kept for row ${row.key} of ${row.unit}`)
+    return Uint8Array.from(meta)
+  }
+
+  async open(row: FeedRow, file: FeedFile, range?: ByteRange): Promise<Readable> {
+    const content = this.#contents.get(file.digest)
+    if (content === undefined) throw new FeedmeshError('NOT_FOUND', `${file.digest} of ${row.unit} is not here`)
+    if (range !== undefined && !(range.start >= 0 && range.start < range.end && range.end <= content.length)) {
+      throw new FeedmeshError(
+        'RANGE',
+        `bytes ${range.start}–${range.end} lie outside the ${content.length} of the file`,
+      )
+    }
+    return Readable.from(piecesOf(range === undefined ? content : content.subarray(range.start, range.end)), {
+      objectMode: false,
+    })
+  }
+
+  async stage(options: StageOptions): Promise<StagedBlob> {
+    const maxBytes = Math.min(options.maxBytes, this.maxFileBytes)
+    return new MemoryStaging({ ...options, maxBytes }, (blob, content) => this.#sealed.set(blob, content))
+  }
+
+  async change(unit: string, plan: (current: FeedUnit | undefined) => UnitChange | Promise<UnitChange>): Promise<void> {
+    const previous = this.#turn
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#turn = promise
+    await previous
+    try {
+      this.#apply(unit, await plan(await this.findUnit(unit)))
+    } finally {
+      resolve()
+    }
+  }
+
+  #apply(unit: string, change: UnitChange): void {
+    const { put = [], drop = [] } = change
+    if (put.length === 0 && drop.length === 0) return
+    const rows = new Map(this.#units.get(unit)?.rows)
+    const changedAtMs = Math.max(this.#now(), this.#lastChangeMs + 1)
+    for (const key of drop) dropRow(unit, rows, key)
+    const drafts = put.map((draft) => this.#draftRow(unit, draft, changedAtMs))
+    for (const { row } of drafts) {
+      if (drop.includes(row.key))
+        throw new FeedmeshError('BAD_INPUT', `row ${row.key} of ${unit} is both put and dropped`)
+      verifyReplaceable(rows.get(row.key), row)
+      rows.set(row.key, row)
+    }
+    this.#lastChangeMs = changedAtMs
+    for (const { row, meta, contents } of drafts) {
+      this.#metas.set(row.digest, meta)
+      for (const [digest, content] of contents) this.#contents.set(digest, content)
+    }
+    if (rows.size === 0) this.#units.delete(unit)
+    else this.#units.set(unit, { rows: new Map([...rows].sort(([a], [b]) => compareBytes(a, b))), changedAtMs })
+  }
+
+  #draftRow(unit: string, draft: RowDraft, writtenAtMs: number) {
+    if (draft.meta.length > MAX_META_BYTES) {
+      throw new FeedmeshError(
+        'TOO_LARGE',
+        `metadata of ${unit} ${draft.key} has ${draft.meta.length} bytes, allowed are ${MAX_META_BYTES}`,
+      )
+    }
+    const contents: [Digest, Buffer][] = []
+    const files = draft.files.map((file): FeedFile => {
+      verifyRole(file.role)
+      if ('digest' in file) return this.#verifyKept(file)
+      const content = this.#sealed.get(file.blob)
+      if (content === undefined)
+        throw new FeedmeshError('BAD_INPUT', `the blob for role ${file.role} was not sealed by this feed`)
+      contents.push([file.blob.digest, content])
+      return { role: file.role, digest: file.blob.digest, size: file.blob.size }
+    })
+    const meta = Uint8Array.from(draft.meta)
+    const facts = JSON.stringify([unit, draft.key, draft.rowClass, writtenAtMs, files])
+    const digest = sha256(facts, '\n', meta).toString('hex')
+    const row: FeedRow = { unit, key: draft.key, rowClass: draft.rowClass, writtenAtMs, digest, files }
+    return { row, meta, contents }
+  }
+
+  #verifyKept(file: FeedFile): FeedFile {
+    if (this.#contents.get(file.digest)?.length !== file.size) {
+      throw new FeedmeshError('NOT_FOUND', `no row of ${this.name} has a file ${file.digest} of ${file.size} bytes`)
+    }
+    return { role: file.role, digest: file.digest, size: file.size }
+  }
+}
+
+class MemoryStaging implements StagedBlob {
+  readonly offset = 0
+  readonly #options: StageOptions
+  readonly #keep: (blob: SealedBlob, content: Buffer) => void
+  readonly #hashes: ReadonlyMap<string, Hash>
+  #chunks: Buffer[] = []
+  #size = 0
+  #ended = false
+
+  constructor(options: StageOptions, keep: (blob: SealedBlob, content: Buffer) => void) {
+    this.#options = options
+    this.#keep = keep
+    const algorithms = new Set(['sha256', ...(options.hashes ?? [])])
+    if (options.resume?.startsWith('sha512:') === true) algorithms.add('sha512')
+    this.#hashes = new Map([...algorithms].map((name) => [name, createHash(name)]))
+  }
+
+  get size(): number {
+    return this.#size
+  }
+
+  async write(chunk: Uint8Array): Promise<void> {
+    this.#verifyOpen()
+    if (this.#size + chunk.length > this.#options.maxBytes) {
+      throw new FeedmeshError(
+        'TOO_LARGE',
+        `the file has more than the ${this.#options.maxBytes} bytes that are allowed`,
+      )
+    }
+    for (const hash of this.#hashes.values()) hash.update(chunk)
+    this.#chunks.push(Buffer.from(chunk))
+    this.#size += chunk.length
+  }
+
+  async seal(expected?: Digest): Promise<SealedBlob> {
+    this.#verifyOpen()
+    this.#ended = true
+    const raw = new Map([...this.#hashes].map(([name, hash]) => [name, hash.digest()]))
+    const content = Buffer.concat(this.#chunks, this.#size)
+    this.#chunks = []
+    const wanted = expected ?? this.#options.resume
+    const algorithm = wanted?.startsWith('sha512:') === true ? 'sha512' : 'sha256'
+    const digest = digestFromBytes(algorithm, raw.get(algorithm) ?? createHash(algorithm).update(content).digest())
+    if (wanted !== undefined && digest !== wanted) {
+      throw new FeedmeshError('PEER_INVALID', `the bytes have digest ${digest}, expected was ${wanted}`)
+    }
+    const hashes = Object.fromEntries([...raw].map(([name, bytes]) => [name, bytes.toString('hex')]))
+    const blob: SealedBlob = { digest, size: content.length, hashes, writes: [] }
+    this.#keep(blob, content)
+    return blob
+  }
+
+  async keep(): Promise<void> {
+    throw new FeedmeshError('INTERNAL', 'a feed in memory keeps no partial files')
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#ended = true
+    this.#chunks = []
+  }
+
+  #verifyOpen(): void {
+    if (this.#ended) throw new FeedmeshError('INTERNAL', 'the staged file was sealed or thrown away already')
+  }
+}
+
+function describeUnit(unit: string, stored: StoredUnit): FeedUnit {
+  const rows = [...stored.rows.values()]
+  const digest = sha256(rows.map((row) => row.digest).join('\n')).toString('hex')
+  return { unit, digest, changedAtMs: stored.changedAtMs, rows, blocked: [] }
+}
+
+function summarise(unit: string, stored: StoredUnit): UnitSummary {
+  const files = [...stored.rows.values()].flatMap((row) => row.files)
+  const bytes = files.reduce((sum, file) => sum + file.size, 0)
+  return { unit, rows: stored.rows.size, bytes, changedAtMs: stored.changedAtMs }
+}
+
+function dropRow(unit: string, rows: Map<string, FeedRow>, key: string): void {
+  const row = rows.get(key)
+  if (row === undefined) throw new FeedmeshError('NOT_FOUND', `${unit} has no row ${key}`)
+  if (row.rowClass === 'burn') throw new FeedmeshError('FORBIDDEN', `row ${key} of ${unit} is burned for good`)
+  rows.delete(key)
+}
+
+/** Invariant: what was immutable can only be burned, what is burned stays so. */
+function verifyReplaceable(current: FeedRow | undefined, next: FeedRow): void {
+  const fixed = current?.rowClass === 'burn' || (current?.rowClass === 'immutable' && next.rowClass !== 'burn')
+  if (fixed) throw new FeedmeshError('EXISTS', `row ${next.key} of ${next.unit} exists and can never be replaced`)
+}
+
+function verifyRole(role: string): void {
+  const size = Buffer.byteLength(role)
+  if (size < 1 || size > MAX_ROLE_BYTES) {
+    throw new FeedmeshError('BAD_INPUT', `a file role has 1 to ${MAX_ROLE_BYTES} bytes, not ${size}`)
+  }
+}
+
+function* piecesOf(content: Buffer): Iterable<Buffer> {
+  const pieceBytes = 64 * 1024
+  for (let start = 0; start < content.length; start += pieceBytes) yield content.subarray(start, start + pieceBytes)
+}
+
+function compareBytes(a: string, b: string): number {
+  return Buffer.compare(Buffer.from(a), Buffer.from(b))
+}

@@ -1,0 +1,304 @@
+/**
+ * The ledger: the signed state of every feed this node knows, and the only place that changes it.
+ *
+ * Invariant: rows, trie, log, manifest and views of one change are in one batch of the record store, so a crash leaves all
+ * of it or nothing. Memory (the registry) follows the batch, never precedes it.
+ */
+
+import {
+  type Charter,
+  DEFAULT_FRESHNESS,
+  type FeedId,
+  feedIdBytes,
+  feedIdOf,
+  signCharter,
+  succeedCharter,
+} from '../catalog/charter.ts'
+import type { Signed, Signer } from '../catalog/signed.ts'
+import { createSeedSigner } from '../catalog/token.ts'
+import { FeedmeshError } from '../errors.ts'
+import type { ReachFaultPoint } from '../fault-points.ts'
+import { keys, u32 } from '../store/keys.ts'
+import type { BlobStore } from '../store/blobs.ts'
+import type { Records, Write } from '../store/records.ts'
+import { isClosed, type VerifiedState } from './adopt.ts'
+import { charterWrite, createFeedState, encodeLocalFeed, type FeedState, stateWrite } from './feed-state.ts'
+import type { Floor } from './floor.ts'
+import {
+  depsOf,
+  NO_CHANGE,
+  signRefresh,
+  signState,
+  type SigningContext,
+  type StateTotals,
+  verifyNotRestored,
+} from './own-manifest.ts'
+import { applyDraft, FeedDrafter, type PlannedChange } from './publish.ts'
+import { type LocalFeed, Registry } from './registry.ts'
+import { changeViews, type FeedChange } from './transitions.ts'
+
+export interface LedgerOptions {
+  readonly records: Records
+  readonly blobs: BlobStore
+  readonly floor: Floor
+  /** The node's key: owner of the feeds made here. */
+  readonly signer: Signer
+  /** Unix time, ms. */
+  readonly now: () => number
+  readonly randomBytes: (size: number) => Uint8Array
+  readonly reach: ReachFaultPoint
+  /** @throws MAY_NOT_SIGN when the node's clock is not to be trusted */
+  readonly verifyMaySign: () => void
+}
+
+export interface NewFeed {
+  readonly name: string
+  readonly feedType: string
+  readonly publicRead: boolean
+  readonly maxFileBytes: number
+}
+
+/** Changes that share one manifest and one sync. */
+const MAX_GROUP = 128
+
+interface Waiting extends PlannedChange {
+  readonly feedId: FeedId
+  readonly resolve: () => void
+  readonly reject: (error: unknown) => void
+}
+
+export type LedgerListener = (feedId: FeedId) => void
+
+export class Ledger {
+  readonly registry: Registry
+  readonly #options: LedgerOptions
+  readonly #listeners = new Set<LedgerListener>()
+  #tail: Promise<unknown> = Promise.resolve()
+  #waiting: Waiting[] = []
+
+  private constructor(registry: Registry, options: LedgerOptions) {
+    this.registry = registry
+    this.#options = options
+  }
+
+  static async open(options: LedgerOptions): Promise<Ledger> {
+    return new Ledger(await Registry.open(options.records), options)
+  }
+
+  /** Called after every commit with each feed whose state changed. Returns the function that unsubscribes. */
+  onChange(listener: LedgerListener): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  /** One state change at a time; later calls wait. */
+  #exclusive<T>(work: () => Promise<T>): Promise<T> {
+    const run = this.#tail.then(work)
+    this.#tail = run.catch(() => {})
+    return run
+  }
+
+  #signing(feedId: FeedId): SigningContext {
+    const view = this.registry.views.get(feedId)
+    const deps = view === undefined ? [] : depsOf(view.closure, this.registry.states)
+    return { signer: this.#options.signer, nowMs: this.#options.now(), deps }
+  }
+
+  /** Signs `state` (a feed of this node) as the successor of what the registry has of it. */
+  #sign(state: FeedState, totals: StateTotals): FeedState {
+    this.#options.verifyMaySign()
+    const known = this.registry.states.get(state.feedId)
+    if (known !== undefined) verifyNotRestored(known, this.#options.floor)
+    const context = this.#signing(state.feedId)
+    return { ...state, deps: context.deps, manifest: signState(state, totals, context) }
+  }
+
+  /** Writes the changes and everything that follows from them, then takes them into memory. */
+  async #commit(
+    changes: readonly FeedChange[],
+    writes: readonly Write[],
+    reached: 'publish.committed' | 'adopt.committed',
+  ): Promise<void> {
+    const views = await changeViews(this.registry, changes, this.#options.now())
+    const batch = [...writes]
+    for (const write of views.writes) batch.push(write)
+    for (const { state } of changes) batch.push(stateWrite(state))
+    await this.#options.records.write(batch)
+    this.#options.reach(reached)
+    this.registry.apply({ states: changes.map((change) => change.state), views: views.views, units: views.units })
+    for (const { state } of changes) {
+      if (state.manifest !== undefined) this.#options.floor.raise(state.feedId, state.manifest.value)
+      for (const listener of this.#listeners) listener(state.feedId)
+    }
+  }
+
+  /** @throws EXISTS, MAY_NOT_SIGN */
+  createFeed(feed: NewFeed): Promise<{ readonly local: LocalFeed; readonly recoverySeed: Uint8Array }> {
+    return this.#exclusive(async () => {
+      const { name, feedType, publicRead, maxFileBytes } = feed
+      if (this.registry.locals.has(name))
+        throw new FeedmeshError('EXISTS', `a feed named ${name} exists already; feedmesh feed show ${name}`)
+      const { now, randomBytes, signer } = this.#options
+      const recoverySeed = randomBytes(32)
+      const createdAt = now()
+      const charter = this.#firstCharter(feedType, createSeedSigner(recoverySeed).publicKey, createdAt)
+      const number = this.registry.nextFeedNumber()
+      const unsigned = createFeedState(number, signCharter(charter, signer))
+      const state = this.#sign(unsigned, NO_CHANGE)
+      const record = { feedId: feedIdBytes(state.feedId), feedType, publicRead, maxFileBytes, createdAt }
+      const local: LocalFeed = { ...record, name, id: state.feedId }
+      this.registry.setLocal(name, local)
+      try {
+        await this.#commit(
+          [{ state, rows: new Map() }],
+          [...newFeedWrites(state), { type: 'put', key: keys.localFeed(name), value: encodeLocalFeed(record) }],
+          'publish.committed',
+        )
+      } catch (error) {
+        this.registry.setLocal(name, undefined)
+        throw error
+      }
+      return { local, recoverySeed }
+    })
+  }
+
+  #firstCharter(feedType: string, recovery: Uint8Array, issuedAt: number): Charter {
+    const { signer, randomBytes } = this.#options
+    const order = { generation: 0, epoch: 1, version: 1 }
+    const empty = { feedId: null, previous: null, indexKeys: [], includes: [], lastGood: null }
+    return {
+      ...empty,
+      ...order,
+      feedType,
+      owner: signer.publicKey,
+      recovery,
+      salt: randomBytes(16),
+      issuedAt,
+      freshness: DEFAULT_FRESHNESS,
+    }
+  }
+
+  /** The feed is no longer served or signed here. Its rows stay until `gc`. @throws NOT_FOUND */
+  removeFeed(name: string): Promise<void> {
+    return this.#exclusive(async () => {
+      this.registry.getLocal(name)
+      await this.#options.records.write([{ type: 'del', key: keys.localFeed(name) }])
+      this.registry.setLocal(name, undefined)
+      const kept = new Set(this.registry.viewedStates().map((state) => state.feedId))
+      this.registry.apply({ views: [...this.registry.views.values()].filter((view) => kept.has(view.feedId)) })
+    })
+  }
+
+  /** A feed of another node, from its verified charter chain, before its first manifest is here. */
+  learnFeed(charters: readonly Signed<Charter>[]): Promise<FeedState> {
+    return this.#exclusive(async () => {
+      const newest = charters.at(-1)
+      if (newest === undefined) throw new FeedmeshError('PEER_INVALID', 'a feed without charter')
+      const known = this.registry.states.get(feedIdOf(newest))
+      if (known !== undefined) return known
+      const state = createFeedState(this.registry.nextFeedNumber(), newest)
+      const writes = charters.map((charter) => charterWrite(state.number, charter))
+      await this.#commit([{ state, rows: new Map() }], [...newFeedWrites(state), ...writes], 'adopt.committed')
+      return state
+    })
+  }
+
+  /** Signs a new version of the charter of a feed of this node, and a manifest under it. */
+  amendCharter(feedId: FeedId, amend: (charter: Charter) => Partial<Charter>): Promise<void> {
+    return this.#exclusive(async () => {
+      const state = this.registry.getState(feedId)
+      const next = succeedCharter(state.charter, this.#options.now())
+      const charter = signCharter({ ...next, ...amend(next) }, this.#options.signer)
+      const signed = this.#sign({ ...state, charter }, NO_CHANGE)
+      await this.#commit(
+        [{ state: signed, rows: new Map() }],
+        [charterWrite(state.number, charter)],
+        'publish.committed',
+      )
+    })
+  }
+
+  /** Signs the present state of a feed of this node again, with later times. */
+  refresh(feedId: FeedId): Promise<void> {
+    return this.#exclusive(async () => {
+      const state = this.registry.getState(feedId)
+      if (state.manifest === undefined) return
+      this.#options.verifyMaySign()
+      verifyNotRestored(state, this.#options.floor)
+      const context = this.#signing(feedId)
+      const refreshed = { ...state, deps: context.deps, manifest: signRefresh(state, state.manifest, context) }
+      await this.#commit([{ state: refreshed, rows: new Map() }], [], 'publish.committed')
+    })
+  }
+
+  /** See `Feed.change`. Changes that wait at the same time share a manifest and a sync. */
+  change(feedId: FeedId, change: PlannedChange): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    this.#waiting.push({ ...change, feedId, resolve, reject })
+    void this.#exclusive(() => this.#publishWaiting())
+    return promise
+  }
+
+  async #publishWaiting(): Promise<void> {
+    const [first] = this.#waiting
+    if (first === undefined) return
+    const group = this.#waiting.filter((waiting) => waiting.feedId === first.feedId).slice(0, MAX_GROUP)
+    this.#waiting = this.#waiting.filter((waiting) => !group.includes(waiting))
+    const planned: Waiting[] = []
+    try {
+      const feed = this.registry.getState(first.feedId)
+      const drafter = new FeedDrafter(this.registry, this.#options.blobs, { feed, nowMs: this.#options.now() })
+      for (const waiting of group) {
+        try {
+          await drafter.add(waiting)
+          planned.push(waiting)
+        } catch (error) {
+          waiting.reject(error)
+        }
+      }
+      if (drafter.draft.operations.length > 0) await this.#publish(drafter)
+      for (const waiting of planned) waiting.resolve()
+    } catch (error) {
+      for (const waiting of group) waiting.reject(error)
+    }
+  }
+
+  async #publish({ draft }: FeedDrafter): Promise<void> {
+    this.#options.reach('publish.planned')
+    const applied = await applyDraft(this.registry, draft)
+    const state = this.#sign(applied.state, draft.totals)
+    this.#options.reach('publish.signed')
+    await this.#commit([{ state, rows: draft.rows }], applied.writes, 'publish.committed')
+  }
+
+  /**
+   * Makes verified states visible, together. `extra` goes into the same batch (blob records, charters).
+   * @throws CONFLICT when one was computed from a state that is no longer the current one, or the set is not closed
+   */
+  adopt(verified: readonly VerifiedState[], extra: readonly Write[]): Promise<void> {
+    return this.#exclusive(async () => {
+      const states = new Map(this.registry.states)
+      for (const one of verified) {
+        if (this.registry.states.get(one.state.feedId) !== one.base) {
+          throw new FeedmeshError('CONFLICT', `feed ${one.state.feedId} changed while its next state was fetched`)
+        }
+        states.set(one.state.feedId, one.state)
+      }
+      for (const one of verified) {
+        if (!isClosed(one.state.deps, states))
+          throw new FeedmeshError('CONFLICT', `feed ${one.state.feedId} depends on states that are not here yet`)
+      }
+      this.#options.reach('adopt.verified')
+      const writes: Write[] = [...extra]
+      for (const one of verified) for (const write of one.writes) writes.push(write)
+      await this.#commit(verified, writes, 'adopt.committed')
+    })
+  }
+}
+
+function newFeedWrites(state: FeedState): Write[] {
+  return [
+    { type: 'put', key: keys.feed(state.number), value: u32(state.number) },
+    charterWrite(state.number, state.charter),
+  ]
+}

@@ -1,0 +1,193 @@
+/** All feeds a node knows and the views it keeps, in memory; rows stay in the store and are loaded a unit at a time. */
+
+import type { Charter, FeedId } from '../catalog/charter.ts'
+import { feedIdText } from '../catalog/charter.ts'
+import { Closure } from '../catalog/closure.ts'
+import { decodeRow, unitPlace } from '../catalog/row.ts'
+import { FeedmeshError } from '../errors.ts'
+import { keys, under } from '../store/keys.ts'
+import type { Records } from '../store/records.ts'
+import { type FeedState, type LocalFeedRecord, readFeedStates, readLocalFeeds } from './feed-state.ts'
+import { compareKeys, LoadedUnit, StoredRow } from './loaded-unit.ts'
+import { findUnitSummary, readViewTotals, type ViewTotals } from './view-index.ts'
+
+/** A feed as its clients see it. Kept for the feeds of this node and for those that they include directly. */
+export interface View {
+  readonly feedId: FeedId
+  readonly number: number
+  readonly closure: Closure
+  readonly totals: ViewTotals
+}
+
+export interface LocalFeed extends LocalFeedRecord {
+  readonly name: string
+  readonly id: FeedId
+}
+
+/** Units kept in memory, counted in rows. */
+const MAX_CACHED_ROWS = 200_000
+
+class UnitCache {
+  readonly #units = new Map<string, LoadedUnit>()
+  #rows = 0
+
+  static name(view: FeedId, unit: string): string {
+    return `${view} ${unit}`
+  }
+
+  find(view: FeedId, unit: string): LoadedUnit | undefined {
+    const name = UnitCache.name(view, unit)
+    const found = this.#units.get(name)
+    if (found === undefined) return undefined
+    this.#units.delete(name)
+    this.#units.set(name, found)
+    return found
+  }
+
+  set(view: FeedId, unit: LoadedUnit): void {
+    this.delete(view, unit.unit)
+    this.#units.set(UnitCache.name(view, unit.unit), unit)
+    this.#rows += unit.rows.length + 1
+    for (const [name, oldest] of this.#units) {
+      if (this.#rows <= MAX_CACHED_ROWS) return
+      this.#units.delete(name)
+      this.#rows -= oldest.rows.length + 1
+    }
+  }
+
+  delete(view: FeedId, unit: string): void {
+    const name = UnitCache.name(view, unit)
+    this.#rows -= (this.#units.get(name)?.rows.length ?? -1) + 1
+    this.#units.delete(name)
+  }
+}
+
+/** What a committed batch changed, applied to memory after the batch is on disk. */
+export interface RegistryChange {
+  readonly states?: readonly FeedState[]
+  readonly views?: readonly View[]
+  readonly units?: readonly { readonly view: FeedId; readonly unit: LoadedUnit }[]
+}
+
+export class Registry {
+  readonly records: Records
+  readonly states = new Map<FeedId, FeedState>()
+  readonly locals = new Map<string, LocalFeed>()
+  views: ReadonlyMap<FeedId, View> = new Map()
+  readonly #units = new UnitCache()
+  /** Counts changes; a unit that was read while it moved is not cached. */
+  #revision = 0
+
+  private constructor(records: Records) {
+    this.records = records
+  }
+
+  static async open(records: Records): Promise<Registry> {
+    const registry = new Registry(records)
+    for (const state of await readFeedStates(records)) registry.states.set(state.feedId, state)
+    for (const [name, feed] of await readLocalFeeds(records))
+      registry.locals.set(name, { ...feed, name, id: feedIdText(feed.feedId) })
+    const views = new Map<FeedId, View>()
+    for (const state of registry.viewedStates()) {
+      const closure = new Closure(state.feedId, (id) => registry.charterOf(id))
+      views.set(state.feedId, {
+        feedId: state.feedId,
+        number: state.number,
+        closure,
+        totals: await readViewTotals(records, state.number),
+      })
+    }
+    registry.views = views
+    return registry
+  }
+
+  charterOf(feedId: FeedId): Charter | undefined {
+    return this.states.get(feedId)?.charter.value
+  }
+
+  /** @throws NOT_FOUND */
+  getState(feedId: FeedId): FeedState {
+    const state = this.states.get(feedId)
+    if (state === undefined) throw new FeedmeshError('NOT_FOUND', `no feed with id ${feedId} is known here`)
+    return state
+  }
+
+  /** @throws NOT_FOUND */
+  getLocal(name: string): LocalFeed {
+    const feed = this.locals.get(name)
+    if (feed === undefined)
+      throw new FeedmeshError(
+        'NOT_FOUND',
+        `no feed named ${JSON.stringify(name.slice(0, 80))} here; feedmesh feed list shows them`,
+      )
+    return feed
+  }
+
+  localById(feedId: FeedId): LocalFeed | undefined {
+    return [...this.locals.values()].find((feed) => feed.id === feedId)
+  }
+
+  /** @throws NOT_FOUND */
+  getView(feedId: FeedId): View {
+    const view = this.views.get(feedId)
+    if (view === undefined) throw new FeedmeshError('NOT_FOUND', `no view of feed ${feedId} is kept here`)
+    return view
+  }
+
+  /** Feeds whose view is kept, given (possibly not yet committed) states. */
+  viewedStates(states: ReadonlyMap<FeedId, FeedState> = this.states): FeedState[] {
+    const ids = new Set<FeedId>()
+    for (const local of this.locals.values()) {
+      ids.add(local.id)
+      for (const edge of states.get(local.id)?.charter.value.includes ?? []) ids.add(feedIdText(edge.feedId))
+    }
+    return [...ids].flatMap((id) => states.get(id) ?? [])
+  }
+
+  nextFeedNumber(): number {
+    return Math.max(0, ...[...this.states.values()].map((state) => state.number)) + 1
+  }
+
+  /** Rows that a feed's own state has in a unit, in order of keys. */
+  async readSource(feedId: FeedId, unit: string): Promise<StoredRow[]> {
+    const state = this.states.get(feedId)
+    if (state === undefined || state.root.count === 0) return []
+    const prefix = keys.row(state.number, state.generation, unitPlace(state.charter.value.salt, unit))
+    const rows: StoredRow[] = []
+    for await (const [, value] of this.records.scan(under(prefix))) {
+      const row = decodeRow(value)
+      if (row.unit === unit) rows.push(new StoredRow(row, feedId))
+    }
+    return rows.sort((a, b) => compareKeys(a.key, b.key))
+  }
+
+  async loadUnit(view: View, unit: string): Promise<LoadedUnit> {
+    const cached = this.#units.find(view.feedId, unit)
+    if (cached !== undefined) return cached
+    const revision = this.#revision
+    const sources = new Map<FeedId, StoredRow[]>()
+    for (const feedId of view.closure.members.keys()) {
+      const rows = await this.readSource(feedId, unit)
+      if (rows.length > 0) sources.set(feedId, rows)
+    }
+    const changedAtMs = (await findUnitSummary(this.records, view.number, unit))?.changedAtMs ?? 0
+    const loaded = new LoadedUnit(unit, sources, { closure: view.closure, changedAtMs })
+    if (revision === this.#revision && !loaded.isEmpty) this.#units.set(view.feedId, loaded)
+    return loaded
+  }
+
+  apply(change: RegistryChange): void {
+    this.#revision += 1
+    for (const state of change.states ?? []) this.states.set(state.feedId, state)
+    if (change.views !== undefined) this.views = new Map(change.views.map((view) => [view.feedId, view]))
+    for (const { view, unit } of change.units ?? []) {
+      if (unit.isEmpty) this.#units.delete(view, unit.unit)
+      else this.#units.set(view, unit)
+    }
+  }
+
+  setLocal(name: string, feed: LocalFeed | undefined): void {
+    if (feed === undefined) this.locals.delete(name)
+    else this.locals.set(name, feed)
+  }
+}

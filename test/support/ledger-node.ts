@@ -1,0 +1,59 @@
+/** A ledger over memory stores with a clock and random numbers that the test controls. */
+
+import { randomBytes } from 'node:crypto'
+import { createSeedSigner } from '../../src/catalog/token.ts'
+import type { Signer } from '../../src/catalog/signed.ts'
+import { noFaults, type ReachFaultPoint } from '../../src/fault-points.ts'
+import { LedgerFeed } from '../../src/feeds/ledger-feed.ts'
+import { FeedmeshError } from '../../src/errors.ts'
+import { Ledger } from '../../src/ledger/ledger.ts'
+import { type Floor, MemoryFloor } from '../../src/ledger/floor.ts'
+import type { BlobStore } from '../../src/store/blobs.ts'
+import { createMemoryBlobs } from '../../src/store/memory-blobs.ts'
+import { createMemoryRecords } from '../../src/store/memory-records.ts'
+import type { Records } from '../../src/store/records.ts'
+
+export interface LedgerNode {
+  readonly records: Records
+  readonly blobs: BlobStore
+  readonly floor: Floor
+  readonly ledger: Ledger
+  readonly signer: Signer
+  readonly clock: { now: number }
+  /** Creates a feed and opens it. */
+  createFeed(name: string, feedType?: string): Promise<LedgerFeed>
+}
+
+export interface LedgerNodeOptions {
+  readonly records?: Records
+  readonly blobs?: BlobStore
+  readonly floor?: Floor
+  readonly signer?: Signer
+  readonly reach?: ReachFaultPoint
+}
+
+export async function openLedgerNode(options: LedgerNodeOptions = {}): Promise<LedgerNode> {
+  const records = options.records ?? createMemoryRecords()
+  const blobs = options.blobs ?? createMemoryBlobs({ records })
+  const floor = options.floor ?? new MemoryFloor()
+  const signer = options.signer ?? createSeedSigner(randomBytes(32))
+  const clock = { now: Date.parse('2026-01-01T00:00:00Z') }
+  const ledger = await Ledger.open({
+    records,
+    blobs,
+    floor,
+    signer,
+    now: () => (clock.now += 1),
+    randomBytes,
+    reach: options.reach ?? noFaults,
+    verifyMaySign: () => {},
+  })
+  const fetchBlob = async (): Promise<never> => {
+    throw new FeedmeshError('NOT_FOUND', 'not here, and this node has no peers')
+  }
+  const createFeed = async (name: string, feedType = 'npm') => {
+    const { local } = await ledger.createFeed({ name, feedType, publicRead: false, maxFileBytes: 1 << 30 })
+    return new LedgerFeed({ name, feedId: local.id, ledger, blobs, fetchBlob })
+  }
+  return { records, blobs, floor, ledger, signer, clock, createFeed }
+}
