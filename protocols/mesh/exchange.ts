@@ -1,0 +1,102 @@
+/**
+ * How all protocols of this folder talk: frames of CBOR on a channel, requests answered in order on one stream.
+ *
+ * asker → answerer: request*      answerer → asker: for each request one or more replies
+ * A reply of the kind `error` ends the request it answers, not the stream.
+ */
+
+import { decodeCbor, encodeCbor, record, type Shape, text } from '../../src/catalog/cbor.ts'
+import { asFeedmeshError, FeedmeshError, isErrorCode } from '../../src/errors.ts'
+import type { Channel } from './channel.ts'
+import { FrameReader, writeFrame } from './frames.ts'
+
+/** Largest frame of any protocol here, bytes. */
+export const MAX_FRAME_BYTES = 1024 * 1024
+
+/** The reply that says why a request was refused; part of every protocol's reply shape as `error`. */
+export const errorReply = record({ code: [1, text(64)], message: [2, text(2048)] })
+
+export interface ErrorReply {
+  readonly kind: 'error'
+  readonly code: string
+  readonly message: string
+}
+
+/** What an answerer sends for a thrown error: the defects of this node stay in its own log. */
+export function renderError(thrown: unknown): ErrorReply {
+  const error = asFeedmeshError(thrown)
+  const hidden = error.code === 'INTERNAL' || error.code === 'STORAGE_IO' || error.code === 'CORRUPT'
+  return {
+    kind: 'error',
+    code: error.code,
+    message: hidden ? 'the other node failed; its log has the details' : error.message.slice(0, 1000),
+  }
+}
+
+/** An error reply as the error that the asker throws. Codes of later versions become PEER_INVALID. */
+export function parseError(reply: ErrorReply): FeedmeshError {
+  const code = isErrorCode(reply.code) ? reply.code : 'PEER_INVALID'
+  return new FeedmeshError(code, printableText(reply.message))
+}
+
+/** A peer's text, made safe to print: no control characters. */
+function printableText(text: string): string {
+  // oxlint-disable-next-line no-control-regex
+  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, ' ')
+}
+
+/** One end of a stream that sends values of one shape and receives those of another. */
+export class Exchange<Out, In> implements AsyncDisposable {
+  readonly #channel: Channel
+  readonly #frames: FrameReader
+  readonly #outShape: Shape<Out>
+  readonly #inShape: Shape<In>
+  readonly #what: string
+
+  constructor(channel: Channel, shapes: { readonly out: Shape<Out>; readonly in: Shape<In>; readonly what: string }) {
+    this.#channel = channel
+    this.#frames = new FrameReader(channel.receive())
+    this.#outShape = shapes.out
+    this.#inShape = shapes.in
+    this.#what = shapes.what
+  }
+
+  get remote(): string {
+    return this.#channel.remote
+  }
+
+  async send(value: Out): Promise<void> {
+    await writeFrame(this.#channel, encodeCbor(this.#outShape, value))
+  }
+
+  async sendBytes(bytes: Uint8Array): Promise<void> {
+    await this.#channel.send(bytes)
+  }
+
+  /** undefined when the other end has nothing more to say. @throws PEER_INVALID */
+  async find(): Promise<In | undefined> {
+    const frame = await this.#frames.read(MAX_FRAME_BYTES)
+    return frame === undefined ? undefined : decodeCbor(this.#inShape, frame, this.#what)
+  }
+
+  /** @throws PEER_INVALID, also when the other end has ended */
+  async receive(): Promise<In> {
+    const value = await this.find()
+    if (value === undefined)
+      throw new FeedmeshError('PEER_INVALID', `${this.#what}: the other end hung up instead of answering`)
+    return value
+  }
+
+  /** Raw bytes that follow a frame. */
+  receiveBytes(length: number): AsyncIterable<Uint8Array> {
+    return this.#frames.stream(length)
+  }
+
+  async end(): Promise<void> {
+    await this.#channel.end()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#channel.abort(new FeedmeshError('ABORTED', `${this.#what}: done`))
+  }
+}

@@ -1,0 +1,97 @@
+/** Messages of `/feedmesh/sync/1`; the schema for other implementations is `messages.cddl`. */
+
+import { bytes, list, nullable, oneOf, record, type Shaped, text, uint } from '../../../src/catalog/cbor.ts'
+import { MAX_CHARTER_VERSIONS } from '../../../src/catalog/charter.ts'
+import { revocationsShape } from '../../../src/catalog/grant.ts'
+import { depsShape } from '../../../src/catalog/manifest.ts'
+import { MAX_SIGNED_BYTES } from '../../../src/catalog/signed.ts'
+import { errorReply } from '../exchange.ts'
+
+export const SYNC_PROTOCOL = '/feedmesh/sync/1'
+
+/** Nodes asked for in one request. */
+export const MAX_PATHS = 256
+/** Rows asked for in one request. */
+export const MAX_WANTED_ROWS = 4096
+/** Charters in one reply; a newcomer asks again for the rest. */
+export const MAX_CHARTERS = 256
+/** Raw bytes of one frame of rows or operations, before compression. */
+export const MAX_SEGMENT_BYTES = 256 * 1024
+/** Length of the hints by which trie nodes and entries are compared before the whole root is checked. */
+export const HINT_BYTES = 8
+
+const feedId = bytes({ size: 32 })
+const stateRoot = bytes({ size: 32 })
+const path = text(64)
+
+export const syncRequest = oneOf({
+  /** Is there anything newer than (charterVersion, epoch, seq, refresh)? */
+  head: [
+    1,
+    record({
+      feedId: [1, feedId],
+      charterVersion: [2, uint(MAX_CHARTER_VERSIONS)],
+      epoch: [3, uint()],
+      seq: [4, uint()],
+      refresh: [5, uint()],
+    }),
+  ],
+  /** Trie nodes of the state `stateRoot`. */
+  nodes: [2, record({ feedId: [1, feedId], stateRoot: [2, stateRoot], paths: [3, list(path, MAX_PATHS)] })],
+  /** Rows named by leaf and hint. */
+  rows: [
+    3,
+    record({
+      feedId: [1, feedId],
+      stateRoot: [2, stateRoot],
+      wants: [
+        3,
+        list(record({ path: [1, path], hints: [2, bytes({ max: MAX_WANTED_ROWS * HINT_BYTES })] }), MAX_WANTED_ROWS),
+      ],
+    }),
+  ],
+  /** All rows under `path` after the place `after`, in order of places. */
+  subtree: [
+    4,
+    record({
+      feedId: [1, feedId],
+      stateRoot: [2, stateRoot],
+      path: [3, path],
+      after: [4, nullable(bytes({ size: 32 }))],
+    }),
+  ],
+  /** Operations `from` … `to` (exclusive) of the epoch's log. */
+  tail: [
+    5,
+    record({ feedId: [1, feedId], stateRoot: [2, stateRoot], epoch: [3, uint()], from: [4, uint()], to: [5, uint()] }),
+  ],
+})
+export type SyncRequest = Shaped<typeof syncRequest>
+
+const segment = record({
+  /** zstd frame of length-prefixed (u32) rows or operations. */
+  data: [1, bytes({ max: MAX_SEGMENT_BYTES * 2 })],
+  rawBytes: [2, uint(2 * 1024 * 1024)],
+  /** Whether more segments of this reply follow. */
+  more: [3, uint(1)],
+})
+
+export const syncReply = oneOf({
+  error: [0, errorReply],
+  head: [
+    1,
+    record({
+      charters: [1, list(bytes({ max: MAX_SIGNED_BYTES }), MAX_CHARTERS)],
+      /** null: the asker has the newest. */
+      manifest: [2, nullable(bytes({ max: MAX_SIGNED_BYTES }))],
+      deps: [3, depsShape],
+      revocations: [4, nullable(revocationsShape)],
+      /** The log is there from this operation of the epoch on. */
+      logFrom: [5, uint()],
+    }),
+  ],
+  nodes: [2, record({ nodes: [1, list(bytes({ max: 64 * 1024 }), MAX_PATHS)] })],
+  segment: [3, segment],
+})
+export type SyncReply = Shaped<typeof syncReply>
+export type HeadReply = Extract<SyncReply, { kind: 'head' }>

@@ -1,0 +1,301 @@
+/**
+ * What an operator can do with a node: the contract between the HTTP API (and through it command line and console) and the
+ * running node. Field names are those of the JSON documents that scripts rely on.
+ */
+
+import type { CommunicationMode, ReplicationMode } from '../catalog/policy.ts'
+import type { Caller, FeedType, NativeFile, Permission } from '../feeds/feed-type.ts'
+import type { Feed } from '../feeds/feed.ts'
+
+export interface FeedSummary {
+  readonly id: string
+  readonly name: string
+  readonly type: string
+  readonly publicRead: boolean
+  /** Versions or assets that clients see. */
+  readonly entries: number
+  /** Sum of the sizes of their files. */
+  readonly bytes: number
+}
+
+export interface FeedDetails extends FeedSummary {
+  readonly feedId: string
+  /** Digest of the feed's view; equal digests = equal content. */
+  readonly digest: string
+  /** Each feed this one includes, as seen here. `stale` = its newest manifest has expired. */
+  readonly sources: readonly {
+    readonly feedId: string
+    readonly digest: string
+    readonly entries: number
+    readonly bytes: number
+    readonly stale: boolean
+    readonly rank: string
+  }[]
+  /** Newest manifest of this feed and of each feed of its closure. */
+  readonly manifests: readonly ManifestSummary[]
+}
+
+export interface ManifestSummary {
+  readonly feedId: string
+  readonly owner: string
+  readonly epoch: number
+  readonly seq: number
+  readonly refresh: number
+  readonly issuedAt: string
+  readonly expiresAt: string
+  readonly stateRoot: string
+  readonly entries: number
+}
+
+export interface NewReplication {
+  /** `remote` is needed only when the token covers several feeds. */
+  readonly feeds: readonly { readonly local: string; readonly remote?: string }[]
+  readonly communication: CommunicationMode
+  readonly mode: ReplicationMode
+  /** Incoming: `new` makes a token. Outgoing: the token of the other end. */
+  readonly token?: string
+  /** PeerIds, instead of a token. */
+  readonly peers?: readonly string[]
+  /** Outgoing: base URL of the other end. */
+  readonly url?: string
+  /** Outgoing: multiaddrs of the other end, instead of a URL. */
+  readonly addresses?: readonly string[]
+  readonly availability?: 'full' | 'on-demand'
+  readonly deletes?: 'follow' | 'keep'
+  readonly scope?: readonly string[]
+  readonly include?: readonly string[]
+  readonly exclude?: readonly string[]
+  readonly mayExtend?: boolean
+  readonly relay?: boolean
+  /** Poll interval, ms; at least 1000. */
+  readonly everyMs?: number
+  /** Incoming tokens: how long and how often they may be used to link. */
+  readonly tokenExpiresInMs?: number
+  readonly tokenUses?: number
+}
+
+export interface ReplicationCreated {
+  readonly id: string
+  /** Shown this once. */
+  readonly token?: string
+  readonly joinCode?: string
+}
+
+export type ReplicationState =
+  | 'waiting'
+  | 'connecting'
+  | 'ok'
+  | 'running'
+  | 'behind'
+  | 'failing'
+  | 'paused'
+  | 'unreachable'
+
+export interface ReplicationSummary {
+  readonly id: string
+  readonly feeds: readonly { readonly local: string; readonly remote: string | null }[]
+  readonly communication: CommunicationMode
+  readonly mode: ReplicationMode
+  readonly availability: 'full' | 'on-demand'
+  /** PeerId; null while nobody has linked, or the first of several. */
+  readonly peer: string | null
+  readonly state: ReplicationState
+  /** Why it is in that state, in words; empty when all is well. */
+  readonly reason: string
+  /** What is known to be missing here, and for how long: seconds since this end was last equal to its source. */
+  readonly lag: { readonly items: number; readonly bytes: number; readonly seconds: number }
+  readonly lastRun: RunSummary | null
+  readonly links: readonly LinkSummary[]
+}
+
+export interface LinkSummary {
+  readonly peer: string
+  readonly local: string
+  readonly remote: string
+  readonly connected: boolean
+  readonly revoked: boolean
+  /** What the other end last confirmed to hold of the feed, and whether that equals ours. */
+  readonly confirmed: { readonly digest: string; readonly at: string; readonly equal: boolean } | null
+  readonly lastError: { readonly code: string; readonly message: string; readonly at: string } | null
+}
+
+export interface RunResult {
+  readonly runId: number
+  readonly state: 'succeeded' | 'failed' | 'partial'
+  readonly fetched: { readonly items: number; readonly bytes: number }
+  readonly sent: { readonly items: number; readonly bytes: number }
+  readonly deleted: { readonly items: number }
+  readonly failed: readonly { readonly item: string; readonly code: string; readonly message: string }[]
+}
+
+export interface RunSummary {
+  readonly runId: number
+  readonly replication: string
+  readonly peer: string
+  readonly trigger: 'manual' | 'schedule' | 'connect' | 'change' | 'link'
+  readonly state: 'running' | 'succeeded' | 'failed' | 'partial'
+  readonly startedAt: string
+  readonly endedAt: string | null
+  readonly fetched: { readonly items: number; readonly bytes: number }
+  readonly sent: { readonly items: number; readonly bytes: number }
+  readonly deleted: { readonly items: number }
+  /** Of a running run: what it set out to fetch. */
+  readonly planned: { readonly items: number; readonly bytes: number }
+  readonly message: string
+}
+
+export interface RunDetails extends RunSummary {
+  readonly items: readonly RunItem[]
+}
+
+export interface RunItem {
+  readonly item: string
+  readonly action: 'fetched' | 'deleted' | 'sent' | 'failed'
+  readonly bytes: number
+  readonly code?: string
+  readonly message?: string
+}
+
+export interface RunProgress {
+  readonly planned: { readonly items: number; readonly bytes: number }
+  readonly done: { readonly items: number; readonly bytes: number }
+}
+
+export interface TokenSummary {
+  readonly id: string
+  readonly replication: string
+  readonly createdAt: string
+  readonly expiresAt: string | null
+  readonly usesLeft: number | null
+  readonly state: 'usable' | 'expired' | 'used up' | 'revoked'
+  readonly links: number
+}
+
+export interface KeySummary {
+  readonly id: string
+  readonly name: string
+  readonly feed: string | null
+  readonly can: readonly Permission[]
+  readonly createdAt: string
+}
+
+export interface PeerSummary {
+  readonly peerId: string
+  readonly site: string
+  readonly rttMs: number | null
+  readonly direction: 'inbound' | 'outbound' | null
+  readonly connected: boolean
+  readonly inRate: number
+  readonly outRate: number
+  readonly addresses: readonly string[]
+}
+
+export interface Problem {
+  readonly code: string
+  readonly subject: string
+  readonly message: string
+  readonly cure: string
+  readonly since: string
+}
+
+export interface NodeStatus {
+  readonly peerId: string
+  readonly version: string
+  readonly http: string
+  readonly listen: readonly string[]
+  readonly feeds: number
+  readonly replications: number
+  readonly problems: number
+}
+
+/** Who asks for a change, for the audit log. */
+export interface Actor {
+  readonly name: string
+  readonly from: string
+}
+
+/** Every method throws the errors of `errors.ts`; changing ones are written to the audit log with their actor. */
+export interface NodeOperations {
+  readonly feedTypes: readonly FeedType[]
+
+  status(): Promise<NodeStatus>
+  doctor(): Promise<readonly Problem[]>
+  peers(): Promise<readonly PeerSummary[]>
+  /** PeerId, addresses and protocol versions. `requestHost` is the host by which the asker reached this node. */
+  wellKnown(requestHost: string): {
+    readonly peerId: string
+    readonly addresses: readonly string[]
+    readonly protocols: readonly string[]
+    readonly version: string
+  }
+
+  createFeed(
+    feed: { readonly name: string; readonly type: string; readonly publicRead: boolean },
+    actor: Actor,
+  ): Promise<FeedSummary>
+  listFeeds(): Promise<readonly FeedSummary[]>
+  showFeed(name: string): Promise<FeedDetails>
+  deleteFeed(name: string, actor: Actor): Promise<void>
+  /** The feed behind a name, for feed types and `publish`. @throws NOT_FOUND */
+  openFeed(name: string): Feed
+  isPublicRead(name: string): boolean
+  publishFile(name: string, file: NativeFile, actor: Actor): Promise<{ readonly unit: string; readonly key: string }>
+
+  addReplication(replication: NewReplication, actor: Actor): Promise<ReplicationCreated>
+  listReplications(): Promise<readonly ReplicationSummary[]>
+  showReplication(id: string): Promise<ReplicationSummary>
+  editReplication(
+    id: string,
+    changes: Partial<
+      Pick<
+        NewReplication,
+        'availability' | 'deletes' | 'include' | 'exclude' | 'everyMs' | 'url' | 'token' | 'addresses'
+      >
+    >,
+    actor: Actor,
+  ): Promise<void>
+  pauseReplication(id: string, paused: boolean, actor: Actor): Promise<void>
+  removeReplication(id: string, actor: Actor): Promise<void>
+  planReplication(
+    id: string,
+  ): Promise<{
+    readonly fetch: { readonly items: number; readonly bytes: number }
+    readonly send: { readonly items: number; readonly bytes: number }
+    readonly delete: { readonly items: number }
+  }>
+  /** Resolves when the run has ended. */
+  runReplication(
+    id: string,
+    options: { readonly onProgress?: (progress: RunProgress) => void; readonly signal?: AbortSignal },
+  ): Promise<RunResult>
+  join(
+    code: string,
+    as: string | undefined,
+    actor: Actor,
+  ): Promise<{
+    readonly feeds: readonly { readonly name: string; readonly type: string }[]
+    readonly replications: readonly string[]
+  }>
+  checkJoin(
+    code: string,
+  ): Promise<{
+    readonly ok: boolean
+    readonly checks: readonly { readonly name: string; readonly ok: boolean; readonly message: string }[]
+  }>
+
+  listRuns(limit: number): Promise<readonly RunSummary[]>
+  showRun(id: number): Promise<RunDetails>
+
+  listTokens(): Promise<readonly TokenSummary[]>
+  revokeToken(id: string, actor: Actor): Promise<void>
+  revokePeer(peerId: string, actor: Actor): Promise<void>
+
+  createKey(
+    key: { readonly feed: string | null; readonly can: readonly Permission[]; readonly name?: string },
+    actor: Actor,
+  ): Promise<{ readonly id: string; readonly key: string }>
+  listKeys(): Promise<readonly KeySummary[]>
+  revokeKey(id: string, actor: Actor): Promise<void>
+  /** The caller behind an API key, for one feed or (null) for administration; undefined when the key is unknown. */
+  findCaller(key: string, feed: string | null): Promise<Caller | undefined>
+}

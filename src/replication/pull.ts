@@ -1,0 +1,254 @@
+/**
+ * One pull over one link: heads → difference → verification against the signed roots → blobs → one batch makes it visible.
+ *
+ * Nothing a peer sends is stored before it is verified, and nothing becomes visible before all that it names is here
+ * (availability `full`). What was fetched before a failure is kept and not fetched again.
+ */
+
+import { feedIdBytes, type FeedId, feedIdText } from '../catalog/charter.ts'
+import { isInScope } from '../catalog/glob.ts'
+import { META_ROLE, type Row } from '../catalog/row.ts'
+import { asFeedmeshError, FeedmeshError, isFeedmeshError } from '../errors.ts'
+import type { ReachFaultPoint } from '../fault-points.ts'
+import { prepareAdoption, type VerifiedState } from '../ledger/adopt.ts'
+import { charterWrite, type FeedState } from '../ledger/feed-state.ts'
+import type { Floor } from '../ledger/floor.ts'
+import type { Ledger } from '../ledger/ledger.ts'
+import type { MeshHost } from '../network/host.ts'
+import type { BlobStore } from '../store/blobs.ts'
+import type { Write } from '../store/records.ts'
+import { Exchange, parseError } from '../../protocols/mesh/exchange.ts'
+import { type Ask, compareState, type Difference, replayTail } from '../../protocols/mesh/sync/asker.ts'
+import {
+  SYNC_PROTOCOL,
+  type SyncReply,
+  type SyncRequest,
+  syncReply,
+  syncRequest,
+} from '../../protocols/mesh/sync/messages.ts'
+import type { BlobFetcher, WantedBlob } from './blob-fetcher.ts'
+import type { Link, Replication } from './book.ts'
+import { type Head, type HeadsPort, learnHeads } from './heads.ts'
+import { LedgerLocalState } from './local-state.ts'
+import { ItemTracker } from './item-tracker.ts'
+import type { ActiveRun } from './runs.ts'
+
+export interface PullContext {
+  readonly host: MeshHost
+  readonly ledger: Ledger
+  readonly blobs: BlobStore
+  readonly floor: Floor
+  readonly fetcher: BlobFetcher
+  readonly now: () => number
+  readonly reach: ReachFaultPoint
+  isOwn(feedId: FeedId): boolean
+  /** The word an operator uses for a row: `name@version`, a path; undefined for rows that are not items. */
+  itemName(feedType: string, unit: string, key: string): string | undefined
+}
+
+/** The feed moved on at the peer while it was read: begin again this often. */
+const MAX_RESTARTS = 3
+
+interface Fetched {
+  readonly head: Head
+  readonly verified: VerifiedState
+  readonly difference: Difference
+}
+
+/** Requests and replies over one stream. `error` replies are thrown. */
+function askOver(exchange: Exchange<SyncRequest, SyncReply>): Ask {
+  return async function* ask(request) {
+    await exchange.send(request)
+    for (;;) {
+      const reply = await exchange.receive()
+      if (reply.kind === 'error') throw parseError(reply)
+      yield reply
+      if (reply.kind !== 'segment' || reply.more === 0) return
+    }
+  }
+}
+
+export class Pull {
+  readonly #context: PullContext
+  readonly #link: Link
+  readonly #replication: Replication
+  readonly #run: ActiveRun
+  readonly #signal: AbortSignal
+
+  constructor(
+    context: PullContext,
+    work: {
+      readonly link: Link
+      readonly replication: Replication
+      readonly run: ActiveRun
+      readonly signal: AbortSignal
+    },
+  ) {
+    this.#context = context
+    this.#link = work.link
+    this.#replication = work.replication
+    this.#run = work.run
+    this.#signal = work.signal
+  }
+
+  /** @returns whether everything the peer has signed is here now. @throws why it failed as a whole */
+  async run(): Promise<boolean> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await this.#attempt()
+      } catch (error) {
+        if (!isFeedmeshError(error, 'CONFLICT') || attempt >= MAX_RESTARTS || this.#signal.aborted) throw error
+      }
+    }
+  }
+
+  async #attempt(): Promise<boolean> {
+    const channel = await this.#context.host.open(this.#link.peer, SYNC_PROTOCOL, this.#signal)
+    await using exchange = new Exchange<SyncRequest, SyncReply>(channel, {
+      out: syncRequest,
+      in: syncReply,
+      what: SYNC_PROTOCOL,
+    })
+    const ask = askOver(exchange)
+    const { heads } = await learnHeads(this.#headsPort(ask), feedIdText(this.#link.remote))
+    const moved = heads.filter((head) => head.newer !== undefined)
+    const fetched: Fetched[] = []
+    for (const head of moved) fetched.push(await this.#fetchState(ask, head))
+    this.#context.reach('adopt.fetched')
+    await exchange.end()
+    if (!(await this.#fetchBlobs(fetched))) return false
+    await this.#adopt(fetched)
+    return true
+  }
+
+  #headsPort(ask: Ask): HeadsPort {
+    const { ledger, floor, now } = this.#context
+    return {
+      ask,
+      floor,
+      nowMs: now(),
+      isOwn: (feedId) => this.#context.isOwn(feedId),
+      find: (feedId) => ledger.registry.states.get(feedId),
+    }
+  }
+
+  /** Rows that differ, verified against the signed root. */
+  async #fetchState(ask: Ask, head: Head): Promise<Fetched> {
+    const known = head.known ?? (await this.#context.ledger.learnFeed(head.newCharters))
+    const newer = head.newer!
+    if (Buffer.compare(newer.manifest.value.stateRoot, known.root.hash) === 0) {
+      return await this.#verify(head, { puts: [], drops: [] })
+    }
+    const tail = await this.#tryTail(ask, head, known)
+    if (tail !== undefined) return tail
+    const target = {
+      feedId: feedIdBytes(head.feedId),
+      stateRoot: newer.manifest.value.stateRoot,
+      entries: newer.manifest.value.entries,
+    }
+    const difference = await compareState(
+      ask,
+      new LedgerLocalState(this.#context.ledger.registry.records, known),
+      target,
+    )
+    return await this.#verify(head, difference)
+  }
+
+  /** By the log, when it reaches back to what is here; undefined when the tries must be compared. */
+  async #tryTail(ask: Ask, head: Head, known: FeedState): Promise<Fetched | undefined> {
+    const [mine, theirs] = [known.manifest?.value, head.newer!.manifest.value]
+    if (mine === undefined || mine.epoch !== theirs.epoch || head.logFrom > mine.logSize) return undefined
+    const target = { feedId: feedIdBytes(head.feedId), stateRoot: theirs.stateRoot, entries: theirs.entries }
+    try {
+      return await this.#verify(
+        head,
+        await replayTail(ask, target, { epoch: mine.epoch, from: mine.logSize, to: theirs.logSize }),
+      )
+    } catch (error) {
+      // The log is a hint: where it does not lead to the signed root, comparing the tries decides.
+      if (isFeedmeshError(error, 'PEER_INVALID', 'NOT_FOUND')) return undefined
+      throw error
+    }
+  }
+
+  async #verify(head: Head, difference: Difference): Promise<Fetched> {
+    const { manifest, deps, revocations } = head.newer!
+    const { feedId, charter } = head
+    const verified = await prepareAdoption(this.#context.ledger.registry, {
+      feedId,
+      charter,
+      manifest,
+      deps,
+      revocations,
+      ...difference,
+    })
+    return { head, verified, difference }
+  }
+
+  #wants(unit: string, item: string): boolean {
+    const { include, exclude } = this.#replication
+    const matches = (globs: readonly string[]) => isInScope(globs, unit) || isInScope(globs, item)
+    return (include.length === 0 || matches(include)) && (exclude.length === 0 || !matches(exclude))
+  }
+
+  /** Files of a row that are to be here before it is visible: metadata always, the rest as availability and filters say. */
+  #filesOf(feedId: FeedId, feedType: string, row: Row): WantedBlob[] {
+    const item = this.#context.itemName(feedType, row.unit, row.key) ?? row.unit
+    const all = this.#replication.availability === 'full' && this.#wants(row.unit, item)
+    const base = { feedId, unit: row.unit, key: row.key }
+    return row.files
+      .filter((file) => all || file.role === META_ROLE)
+      .map(({ digest, size }) => ({ ...base, digest, size }))
+  }
+
+  /** @returns whether all of them are here. */
+  async #fetchBlobs(fetched: readonly Fetched[]): Promise<boolean> {
+    const tracker = new ItemTracker(this.#run)
+    for (const { head, difference } of fetched) {
+      const { feedType } = head.charter.value
+      for (const row of difference.puts) {
+        const files = this.#filesOf(head.feedId, feedType, row)
+        const isContent = row.files.some((file) => file.role !== META_ROLE)
+        const name = isContent ? this.#context.itemName(feedType, row.unit, row.key) : undefined
+        tracker.add(name, files, `${row.unit} ${row.key}`)
+      }
+    }
+    const list = tracker.wanted
+    const here = await this.#context.blobs.has(list.map((blob) => blob.digest))
+    const missing = list.filter((_, index) => here[index] !== true)
+    tracker.begin(missing)
+    await this.#context.fetcher.fetchAll(this.#link.peer, missing, {
+      signal: this.#signal,
+      onOutcome: ({ wanted, error }) => tracker.settle(wanted, error),
+    })
+    return this.#run.failures.length === 0
+  }
+
+  async #adopt(fetched: readonly Fetched[]): Promise<void> {
+    if (fetched.length === 0) return
+    const charters: Write[] = fetched.flatMap(({ head, verified }) =>
+      head.newCharters.map((charter) => charterWrite(verified.state.number, charter)),
+    )
+    try {
+      await this.#context.ledger.adopt(
+        fetched.map(({ verified }) => verified),
+        charters,
+      )
+    } catch (error) {
+      throw asFeedmeshError(error)
+    }
+    for (const { head, difference } of fetched) {
+      const kept = new Set(difference.puts.map((row) => JSON.stringify([row.unit, row.key])))
+      for (const { unit, key } of difference.drops) {
+        const item = this.#context.itemName(head.charter.value.feedType, unit, key)
+        if (item !== undefined && !kept.has(JSON.stringify([unit, key]))) this.#run.deleted(item)
+      }
+    }
+    await this.#context.floor.flush()
+  }
+}
+
+/** Whether the error says that the peer could not be asked at all. */
+export function isUnreachable(error: FeedmeshError): boolean {
+  return error.code === 'PEER_UNREACHABLE' || error.code === 'TIMEOUT'
+}

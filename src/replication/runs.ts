@@ -1,0 +1,214 @@
+/** The history of runs: one record a run, one an item. A run that the process did not survive is closed as failed at the next start. */
+
+import { decodeCbor, encodeCbor, nullable, record, type Shaped, text, uint, word } from '../catalog/cbor.ts'
+import { keys } from '../store/keys.ts'
+import type { Records, Write } from '../store/records.ts'
+
+export const RUN_TRIGGERS = ['manual', 'schedule', 'connect', 'change', 'link'] as const
+export type RunTrigger = (typeof RUN_TRIGGERS)[number]
+
+const count = record({ items: [1, uint()], bytes: [2, uint()] })
+const runShape = record({
+  replication: [1, text(32)],
+  peer: [2, text(64)],
+  trigger: [3, word(RUN_TRIGGERS)],
+  state: [4, word(['running', 'succeeded', 'failed', 'partial'])],
+  startedAt: [5, uint()],
+  endedAt: [6, nullable(uint())],
+  fetched: [7, count],
+  sent: [8, count],
+  deleted: [9, uint()],
+  planned: [10, count],
+  message: [11, text(2048)],
+  failed: [12, uint()],
+})
+export type RunRecord = Shaped<typeof runShape>
+
+const itemShape = record({
+  item: [1, text(2200)],
+  action: [2, word(['fetched', 'deleted', 'sent', 'failed'])],
+  bytes: [3, uint()],
+  code: [4, text(64)],
+  message: [5, text(2048)],
+})
+export type RunItemRecord = Shaped<typeof itemShape>
+
+/** Runs kept; older ones are removed with their items. */
+const MAX_RUNS = 1000
+/** Items kept of one run, failed ones always. */
+const MAX_ITEMS = 10_000
+
+const NOTHING = { items: 0, bytes: 0 } as const
+
+export type Run = RunRecord & { readonly id: number }
+
+export class RunLog {
+  readonly #records: Records
+  readonly #now: () => number
+  #next: number
+  readonly #recent = new Map<number, Run>()
+
+  private constructor(records: Records, now: () => number, next: number) {
+    this.#records = records
+    this.#now = now
+    this.#next = next
+  }
+
+  static async open(records: Records, now: () => number): Promise<RunLog> {
+    const log = new RunLog(records, now, 1)
+    for await (const [key, value] of records.scan(keys.runs())) {
+      const id = Number(Buffer.from(key).readBigUInt64BE(1))
+      log.#recent.set(id, { ...decodeCbor(runShape, value, 'stored run'), id })
+      log.#next = id + 1
+    }
+    for (const run of log.#recent.values()) {
+      if (run.state === 'running')
+        await log.#store(
+          {
+            ...run,
+            state: 'failed',
+            endedAt: now(),
+            message: 'the node stopped during this run; what had arrived was kept',
+          },
+          [],
+        )
+    }
+    return log
+  }
+
+  /** Newest first. */
+  list(limit: number): Run[] {
+    return [...this.#recent.values()].reverse().slice(0, limit)
+  }
+
+  find(id: number): Run | undefined {
+    return this.#recent.get(id)
+  }
+
+  lastOf(replication: string): Run | undefined {
+    return this.list(MAX_RUNS).find((run) => run.replication === replication)
+  }
+
+  async items(id: number): Promise<RunItemRecord[]> {
+    const items: RunItemRecord[] = []
+    for await (const [, value] of this.#records.scan(keys.runItems(id)))
+      items.push(decodeCbor(itemShape, value, 'stored run item'))
+    return items
+  }
+
+  async start(replication: string, peer: string, trigger: RunTrigger): Promise<ActiveRun> {
+    const id = this.#next
+    this.#next += 1
+    const run: Run = {
+      id,
+      replication,
+      peer,
+      trigger,
+      state: 'running',
+      startedAt: this.#now(),
+      endedAt: null,
+      fetched: NOTHING,
+      sent: NOTHING,
+      deleted: 0,
+      planned: NOTHING,
+      message: '',
+      failed: 0,
+    }
+    const pruned = await this.#pruning()
+    await this.#store(run, pruned)
+    return new ActiveRun(run, { store: (next, writes) => this.#store(next, writes), now: this.#now })
+  }
+
+  async #pruning(): Promise<Write[]> {
+    const old = [...this.#recent.keys()].slice(0, Math.max(0, this.#recent.size - MAX_RUNS + 1))
+    const writes: Write[] = []
+    for (const id of old) {
+      writes.push({ type: 'del', key: keys.run(id) })
+      for await (const key of this.#records.scanKeys(keys.runItems(id))) writes.push({ type: 'del', key })
+      this.#recent.delete(id)
+    }
+    return writes
+  }
+
+  async #store(run: Run, writes: readonly Write[]): Promise<void> {
+    await this.#records.write([{ type: 'put', key: keys.run(run.id), value: encodeCbor(runShape, run) }, ...writes])
+    this.#recent.set(run.id, run)
+  }
+}
+
+export type RunProgressListener = (run: Run) => void
+
+/** One run while it goes on. */
+export class ActiveRun {
+  #run: Run
+  readonly #port: { store(run: Run, writes: readonly Write[]): Promise<void>; now(): number }
+  readonly #items: RunItemRecord[] = []
+  readonly #failures: RunItemRecord[] = []
+  #listener: RunProgressListener = () => {}
+
+  constructor(run: Run, port: { store(run: Run, writes: readonly Write[]): Promise<void>; now(): number }) {
+    this.#run = run
+    this.#port = port
+  }
+
+  get run(): Run {
+    return this.#run
+  }
+
+  get failures(): readonly RunItemRecord[] {
+    return this.#failures
+  }
+
+  onProgress(listener: RunProgressListener): void {
+    this.#listener = listener
+  }
+
+  plan(items: number, bytes: number): void {
+    this.#update({ planned: { items, bytes } })
+  }
+
+  fetched(item: string, bytes: number): void {
+    const { fetched } = this.#run
+    this.#add({ item, action: 'fetched', bytes, code: '', message: '' })
+    this.#update({ fetched: { items: fetched.items + 1, bytes: fetched.bytes + bytes } })
+  }
+
+  sent(items: number, bytes: number): void {
+    this.#update({ sent: { items, bytes } })
+  }
+
+  deleted(item: string): void {
+    this.#add({ item, action: 'deleted', bytes: 0, code: '', message: '' })
+    this.#update({ deleted: this.#run.deleted + 1 })
+  }
+
+  failed(item: string, error: { readonly code: string; readonly message: string }): void {
+    this.#failures.push({ item, action: 'failed', bytes: 0, code: error.code, message: error.message.slice(0, 1500) })
+    this.#update({ failed: this.#failures.length })
+  }
+
+  #add(item: RunItemRecord): void {
+    if (this.#items.length < MAX_ITEMS) this.#items.push(item)
+  }
+
+  #update(change: Partial<RunRecord>): void {
+    this.#run = { ...this.#run, ...change }
+    this.#listener(this.#run)
+  }
+
+  /** `succeeded` is refused while an item is missing. */
+  async end(state: 'succeeded' | 'failed' | 'partial', message: string): Promise<Run> {
+    const honest = state === 'succeeded' && this.#failures.length > 0 ? 'partial' : state
+    this.#update({ state: honest, endedAt: this.#port.now(), message: message.slice(0, 1500) })
+    const items = [...this.#failures, ...this.#items]
+    const writes = items.map(
+      (item, index): Write => ({
+        type: 'put',
+        key: keys.runItem(this.#run.id, index),
+        value: encodeCbor(itemShape, item),
+      }),
+    )
+    await this.#port.store(this.#run, writes)
+    return this.#run
+  }
+}
