@@ -14,6 +14,7 @@ import {
   signCharter,
   succeedCharter,
 } from '../catalog/charter.ts'
+import type { Revocations } from '../catalog/grant.ts'
 import type { Signed, Signer } from '../catalog/signed.ts'
 import { createSeedSigner } from '../catalog/token.ts'
 import { FeedmeshError } from '../errors.ts'
@@ -56,6 +57,8 @@ export interface NewFeed {
   readonly feedType: string
   readonly publicRead: boolean
   readonly maxFileBytes: number
+  /** Called before the feed exists: a feed whose recovery key was lost on the way cannot come to be. */
+  keepRecoverySeed(feedId: FeedId, seed: Uint8Array): Promise<void>
 }
 
 /** Changes that share one manifest and one sync. */
@@ -133,7 +136,7 @@ export class Ledger {
   }
 
   /** @throws EXISTS, MAY_NOT_SIGN */
-  createFeed(feed: NewFeed): Promise<{ readonly local: LocalFeed; readonly recoverySeed: Uint8Array }> {
+  createFeed(feed: NewFeed): Promise<LocalFeed> {
     return this.#exclusive(async () => {
       const { name, feedType, publicRead, maxFileBytes } = feed
       if (this.registry.locals.has(name))
@@ -145,6 +148,7 @@ export class Ledger {
       const number = this.registry.nextFeedNumber()
       const unsigned = createFeedState(number, signCharter(charter, signer))
       const state = this.#sign(unsigned, NO_CHANGE)
+      await feed.keepRecoverySeed(state.feedId, recoverySeed)
       const record = { feedId: feedIdBytes(state.feedId), feedType, publicRead, maxFileBytes, createdAt }
       const local: LocalFeed = { ...record, name, id: state.feedId }
       this.registry.setLocal(name, local)
@@ -158,7 +162,7 @@ export class Ledger {
         this.registry.setLocal(name, undefined)
         throw error
       }
-      return { local, recoverySeed }
+      return local
     })
   }
 
@@ -215,6 +219,20 @@ export class Ledger {
         [charterWrite(state.number, charter)],
         'publish.committed',
       )
+    })
+  }
+
+  /** Voids grants of a feed of this node: peers learn it with the manifest signed here. */
+  revoke(feedId: FeedId, revoked: Revocations['list']): Promise<void> {
+    return this.#exclusive(async () => {
+      const state = this.registry.getState(feedId)
+      const subjects = new Set(revoked.map((entry) => Buffer.from(entry.subject).toString('hex')))
+      const kept = state.revocations.list.filter((entry) => !subjects.has(Buffer.from(entry.subject).toString('hex')))
+      const signed = this.#sign(
+        { ...state, revocations: { ...state.revocations, list: [...kept, ...revoked] } },
+        NO_CHANGE,
+      )
+      await this.#commit([{ state: signed, rows: new Map() }], [], 'publish.committed')
     })
   }
 

@@ -43,8 +43,6 @@ const replicationShape = record({
   everyMs: [15, uint()],
   paused: [16, bool],
   createdAt: [17, time],
-  /** Outgoing, not yet linked: the token text to link with; null once it is linked. */
-  pendingToken: [18, nullable(text(8192))],
 })
 export type ReplicationRecord = Shaped<typeof replicationShape>
 export type Replication = ReplicationRecord & { readonly id: string }

@@ -217,6 +217,7 @@ export class Pull {
     const here = await this.#context.blobs.has(list.map((blob) => blob.digest))
     const missing = list.filter((_, index) => here[index] !== true)
     tracker.begin(missing)
+    if (missing.length > 0) await this.#run.persist()
     await this.#context.fetcher.fetchAll(this.#link.peer, missing, {
       signal: this.#signal,
       onOutcome: ({ wanted, error }) => tracker.settle(wanted, error),

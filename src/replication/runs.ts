@@ -1,4 +1,8 @@
-/** The history of runs: one record a run, one an item. A run that the process did not survive is closed as failed at the next start. */
+/**
+ * The history of runs: one record a run, one an item. A run is written once it has something to fetch, and when it ends if
+ * that is worth telling: polls that found nothing leave no trace, nor does the same failure again. A run that the process
+ * did not survive is closed as failed at the next start.
+ */
 
 import { decodeCbor, encodeCbor, nullable, record, type Shaped, text, uint, word } from '../catalog/cbor.ts'
 import { keys } from '../store/keys.ts'
@@ -96,7 +100,7 @@ export class RunLog {
     return items
   }
 
-  async start(replication: string, peer: string, trigger: RunTrigger): Promise<ActiveRun> {
+  start(replication: string, peer: string, trigger: RunTrigger): ActiveRun {
     const id = this.#next
     this.#next += 1
     const run: Run = {
@@ -114,9 +118,26 @@ export class RunLog {
       message: '',
       failed: 0,
     }
-    const pruned = await this.#pruning()
-    await this.#store(run, pruned)
-    return new ActiveRun(run, { store: (next, writes) => this.#store(next, writes), now: this.#now })
+    this.#recent.set(id, run)
+    return new ActiveRun(run, {
+      store: async (next, writes) => this.#store(next, [...writes, ...(await this.#pruning())]),
+      end: (next, writes) => this.#end(next, writes),
+      now: this.#now,
+    })
+  }
+
+  async #end(run: Run, writes: readonly Write[]): Promise<void> {
+    if (this.#isWorthTelling(run)) await this.#store(run, writes)
+    else this.#recent.delete(run.id)
+  }
+
+  #isWorthTelling(run: Run): boolean {
+    if (run.trigger === 'manual' || run.trigger === 'link' || run.planned.items > 0 || run.deleted > 0) return true
+    if (run.state === 'succeeded') return false
+    const before = this.list(MAX_RUNS).find(
+      (other) => other.id !== run.id && other.replication === run.replication && other.peer === run.peer,
+    )
+    return before?.state !== run.state || before.message !== run.message
   }
 
   async #pruning(): Promise<Write[]> {
@@ -136,17 +157,23 @@ export class RunLog {
   }
 }
 
+interface RunPort {
+  store(run: Run, writes: readonly Write[]): Promise<void>
+  end(run: Run, writes: readonly Write[]): Promise<void>
+  now(): number
+}
+
 export type RunProgressListener = (run: Run) => void
 
 /** One run while it goes on. */
 export class ActiveRun {
   #run: Run
-  readonly #port: { store(run: Run, writes: readonly Write[]): Promise<void>; now(): number }
+  readonly #port: RunPort
   readonly #items: RunItemRecord[] = []
   readonly #failures: RunItemRecord[] = []
   #listener: RunProgressListener = () => {}
 
-  constructor(run: Run, port: { store(run: Run, writes: readonly Write[]): Promise<void>; now(): number }) {
+  constructor(run: Run, port: RunPort) {
     this.#run = run
     this.#port = port
   }
@@ -163,8 +190,13 @@ export class ActiveRun {
     this.#listener = listener
   }
 
+  /** What the run sets out to fetch; from here on it shows in the history, also if the process dies. */
   plan(items: number, bytes: number): void {
     this.#update({ planned: { items, bytes } })
+  }
+
+  async persist(): Promise<void> {
+    await this.#port.store(this.#run, [])
   }
 
   fetched(item: string, bytes: number): void {
@@ -208,7 +240,7 @@ export class ActiveRun {
         value: encodeCbor(itemShape, item),
       }),
     )
-    await this.#port.store(this.#run, writes)
+    await this.#port.end(this.#run, writes)
     return this.#run
   }
 }

@@ -40,7 +40,8 @@ export interface StagedBlob extends AsyncDisposable {
   /**
    * Ends the writing: the bytes are on stable storage at their final place, but not yet known to the store. They become
    * visible with the batch that holds `SealedBlob.writes`.
-   * @throws PEER_INVALID when `resume` or `expected` was given and the digest is another; the bytes are removed.
+   * @throws PEER_INVALID when `resume` or `expected` was given and the digest is another; the bytes are removed. With
+   * `offset` > 0 the wrong bytes may be those of the earlier staging: fetch all of it again before blaming a peer.
    */
   seal(expected?: Digest): Promise<SealedBlob>
   /** Leaves the bytes for a later `stage({ resume })`, over restarts too. Only for stagings opened with `resume`. */
@@ -59,15 +60,41 @@ export interface SealedBlob {
   readonly writes: readonly Write[]
 }
 
+export interface BlobFacts {
+  readonly size: number
+  /** As in `SealedBlob.chunkRoot`; the chunk list is to be kept as long as the blob. */
+  readonly chunkRoot?: Digest
+}
+
+export interface ListedBlob {
+  readonly digest: Digest
+  readonly size: number
+}
+
 export interface BlobStore {
-  find(digest: Digest): Promise<{ readonly size: number } | undefined>
+  find(digest: Digest): Promise<BlobFacts | undefined>
   /** Which of `digests` are here, in the same order. */
   has(digests: readonly Digest[]): Promise<boolean[]>
   /** @throws NOT_FOUND; RANGE when the range lies outside the blob. The stream fails with CORRUPT or STORAGE_IO. */
   open(digest: Digest, range?: ByteRange): Promise<Readable>
   /** A whole small blob. @throws NOT_FOUND; TOO_LARGE when it has more than `maxBytes`. */
   read(digest: Digest, maxBytes: number): Promise<Uint8Array>
+  /** @throws BUSY when another staging resumes the same digest. */
   stage(options: StageOptions): Promise<StagedBlob>
   /** Bytes kept by `keep()` for `digest`, 0 when there are none. */
   partialSize(digest: Digest): Promise<number>
+  /**
+   * Reads the whole blob and compares: `missing` when it is not known or its bytes are gone, `corrupt` when they are
+   * other bytes. @throws STORAGE_IO when they cannot be read, ABORTED
+   */
+  verifyBlob(digest: Digest, signal?: AbortSignal): Promise<'ok' | 'missing' | 'corrupt'>
+  /**
+   * Forgets the blob, then deletes its bytes; also deletes an orphan. The caller makes sure that no row refers to it.
+   * @throws BUSY for a blob over 64 KiB that was sealed in the last few minutes: the batch that names it may be under way.
+   */
+  remove(digest: Digest): Promise<void>
+  /** Every known blob, chunk lists included, in no promised order. */
+  list(): AsyncIterable<ListedBlob>
+  /** Bytes at their final place that no record knows, left by a crash between `seal` and the batch. `remove` deletes them. */
+  orphans(): AsyncIterable<Digest>
 }

@@ -19,7 +19,10 @@ export interface ScanOptions extends KeyRange {
 export interface Records extends AsyncDisposable {
   find(key: Uint8Array): Promise<Uint8Array | undefined>
   findMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]>
-  /** Entries in key order, as of the moment the iteration starts; writes made later are not seen. */
+  /**
+   * Entries in key order, as of the moment the iteration starts; writes made later are not seen, unless the store had to
+   * mend itself during the iteration: then what comes after the last key given is as of that moment.
+   */
   scan(options: ScanOptions): AsyncIterable<readonly [key: Uint8Array, value: Uint8Array]>
   scanKeys(options: ScanOptions): AsyncIterable<Uint8Array>
   /**

@@ -52,7 +52,13 @@ export async function openLedgerNode(options: LedgerNodeOptions = {}): Promise<L
     throw new FeedmeshError('NOT_FOUND', 'not here, and this node has no peers')
   }
   const createFeed = async (name: string, feedType = 'npm') => {
-    const { local } = await ledger.createFeed({ name, feedType, publicRead: false, maxFileBytes: 1 << 30 })
+    const local = await ledger.createFeed({
+      name,
+      feedType,
+      publicRead: false,
+      maxFileBytes: 1 << 30,
+      keepRecoverySeed: async () => {},
+    })
     return new LedgerFeed({ name, feedId: local.id, ledger, blobs, fetchBlob })
   }
   return { records, blobs, floor, ledger, signer, clock, createFeed }

@@ -1,0 +1,264 @@
+/**
+ * What is wrong with a node, each with cause and cure. One closed list of codes; the same list feeds `doctor`, `/health` and
+ * the console. A problem's `since` is when it was first seen by this process or recorded by what it is about.
+ */
+
+import { feedIdText } from '../catalog/charter.ts'
+import type { Problem } from '../http/operations.ts'
+import type { Floor } from '../ledger/floor.ts'
+import { verifyNotRestored } from '../ledger/own-manifest.ts'
+import type { Registry } from '../ledger/registry.ts'
+import type { MeshHost } from '../network/host.ts'
+import type { Book, Link, Replication } from '../replication/book.ts'
+import { MAX_SKEW_MS, type Presence } from '../replication/presence.ts'
+import { isFeedmeshError } from '../errors.ts'
+
+export const PROBLEM_CODES = {
+  PEER_UNREACHABLE: 'A linked peer has no connection.',
+  REPLICATION_FAILING: 'The last run of a replication failed; the message says why, on whichever end it happened.',
+  LINK_REVOKED: 'The other end revoked the link or its token.',
+  LINK_REFUSED: 'A node tried to link and was refused.',
+  FEED_STALE: 'The newest manifest of a replicated feed has expired: its owner has been silent for too long.',
+  FEED_RESTORED: 'The node was restored from a backup and must catch up with its own past before it signs.',
+  FEED_FORKED: 'The owner of a feed signed two different states under one number.',
+  IDENTITY_DUPLICATED: 'Two live nodes use one identity.',
+  CLOCK_WRONG: 'The clock of this node is too far off to sign.',
+  CLOCK_SKEW: 'The clocks of this node and of a peer differ by more than five minutes.',
+  REPLICATION_WAITING: 'A replication was added, but no node has linked with it for a day.',
+  STORAGE_FULL: 'The disk was full when something was to be stored.',
+} as const
+export type ProblemCode = keyof typeof PROBLEM_CODES
+
+interface Refusal {
+  readonly peer: string
+  readonly code: string
+  readonly message: string
+  readonly at: number
+}
+
+export interface ProblemsOptions {
+  readonly book: Book
+  readonly registry: Registry
+  readonly host: MeshHost
+  readonly presence: Presence
+  readonly floor: Floor
+  readonly now: () => number
+}
+
+const DAY_MS = 24 * 3_600_000
+/** Refused attempts to link are shown for this long. */
+const REFUSAL_SHOWN_MS = DAY_MS
+const MAX_REFUSALS = 100
+/** A peer may be gone for this long before it is a problem: restarts are none. */
+const GONE_AFTER_MS = 10_000
+
+type Found = Omit<Problem, 'since'> & { readonly code: ProblemCode; readonly sinceMs?: number }
+
+export class Problems {
+  readonly #options: ProblemsOptions
+  readonly #refusals: Refusal[] = []
+  readonly #firstSeen = new Map<string, number>()
+  readonly #lostSince = new Map<string, number>()
+  #storageFull: { readonly message: string; readonly at: number } | undefined
+
+  constructor(options: ProblemsOptions) {
+    this.#options = options
+  }
+
+  noteRefusal(peer: string, error: { readonly code: string; readonly message: string }): void {
+    const others = this.#refusals.filter((refusal) => refusal.peer !== peer || refusal.code !== error.code)
+    this.#refusals.splice(0, this.#refusals.length, ...others, {
+      peer,
+      code: error.code,
+      message: error.message,
+      at: this.#options.now(),
+    })
+    if (this.#refusals.length > MAX_REFUSALS) this.#refusals.shift()
+  }
+
+  clearRefusals(peer: string): void {
+    const left = this.#refusals.filter((refusal) => refusal.peer !== peer)
+    this.#refusals.splice(0, this.#refusals.length, ...left)
+  }
+
+  /** Called with each write that failed for want of space, and with undefined when one succeeded again. */
+  noteStorage(error: { readonly message: string } | undefined): void {
+    this.#storageFull = error === undefined ? undefined : { message: error.message, at: this.#options.now() }
+  }
+
+  list(): Problem[] {
+    const found = [
+      ...this.#identity(),
+      ...this.#feeds(),
+      ...this.#replications(),
+      ...this.#refused(),
+      ...this.#storage(),
+    ]
+    const names = new Set(found.map((problem) => `${problem.code} ${problem.subject}`))
+    for (const name of this.#firstSeen.keys()) if (!names.has(name)) this.#firstSeen.delete(name)
+    return found.map(({ sinceMs, ...problem }) => {
+      const name = `${problem.code} ${problem.subject}`
+      const since = sinceMs ?? this.#firstSeen.get(name) ?? this.#options.now()
+      this.#firstSeen.set(name, since)
+      return { ...problem, since: new Date(since).toISOString() }
+    })
+  }
+
+  *#identity(): Generator<Found> {
+    const { presence, host } = this.#options
+    for (const { peer, since } of presence.duplicates()) {
+      yield {
+        code: 'IDENTITY_DUPLICATED',
+        subject: peer,
+        message: `two live nodes use the identity ${peer}: a data folder was copied`,
+        cure: 'stop one of them and run there: feedmesh init --data NEW-FOLDER',
+        sinceMs: since,
+      }
+    }
+    if (presence.ownDuplicateSince !== undefined) {
+      yield {
+        code: 'IDENTITY_DUPLICATED',
+        subject: host.peerId,
+        message: 'another live node uses the identity of this one: a data folder was copied',
+        cure: 'stop one of them and run there: feedmesh init --data NEW-FOLDER',
+      }
+    }
+    const fault = presence.findClockFault()
+    if (fault !== undefined)
+      yield {
+        code: 'CLOCK_WRONG',
+        subject: 'this node',
+        message: `nothing is signed: ${fault}`,
+        cure: 'set the clock: timedatectl set-ntp true',
+      }
+    for (const peer of host.peers()) {
+      const skewMs = presence.find(peer.peerId)?.skewMs ?? 0
+      if (Math.abs(skewMs) <= MAX_SKEW_MS) continue
+      const minutes = Math.round(Math.abs(skewMs) / 60_000)
+      yield {
+        code: 'CLOCK_SKEW',
+        subject: peer.peerId,
+        message: `the clock of ${peer.peerId} is ${minutes} minutes ${skewMs > 0 ? 'ahead of' : 'behind'} this node's`,
+        cure: 'set the wrong clock of the two: timedatectl set-ntp true',
+      }
+    }
+  }
+
+  *#feeds(): Generator<Found> {
+    const { registry, floor, now } = this.#options
+    for (const local of registry.locals.values()) {
+      const state = registry.states.get(local.id)
+      if (state === undefined) continue
+      try {
+        verifyNotRestored(state, floor)
+      } catch (error) {
+        if (!isFeedmeshError(error, 'MAY_NOT_SIGN')) throw error
+        yield {
+          code: 'FEED_RESTORED',
+          subject: local.name,
+          message: error.message,
+          cure: 'feedmesh replication run --all',
+        }
+      }
+      for (const inclusion of state.charter.value.includes) {
+        const source = registry.states.get(feedIdText(inclusion.feedId))
+        const expiresAt = source?.manifest?.value.expiresAt
+        if (expiresAt === undefined || expiresAt >= now()) continue
+        yield {
+          code: 'FEED_STALE',
+          subject: local.name,
+          message: `the source of ${local.name} signed nothing since ${new Date(source?.manifest?.value.issuedAt ?? 0).toISOString()}; what was received is served on`,
+          cure: 'feedmesh replication run --all, and look at the source node with feedmesh doctor',
+          sinceMs: expiresAt,
+        }
+      }
+    }
+  }
+
+  *#replications(): Generator<Found> {
+    const { book, now } = this.#options
+    for (const replication of book.replications.all()) {
+      if (replication.paused) continue
+      const links = book.linksOf(replication.id)
+      for (const link of links) yield* this.#link(link, replication)
+      if (links.length === 0 && now() - replication.createdAt > DAY_MS) {
+        yield {
+          code: 'REPLICATION_WAITING',
+          subject: replication.id,
+          message: `no node has linked with replication ${replication.id} (${replication.feeds.map((feed) => feed.local).join(', ')})`,
+          cure: `give its join code to the other end, or feedmesh replication remove ${replication.id}`,
+          sinceMs: replication.createdAt + DAY_MS,
+        }
+      }
+    }
+  }
+
+  *#link(link: Link, replication: Replication): Generator<Found> {
+    if (link.revokedAt !== null) return
+    const subject = `${replication.id} ${link.localName} ↔ ${link.peer}`
+    const lost = this.#lostFor(link.peer)
+    const error = link.lastError
+    if (lost !== undefined) {
+      const why = this.#options.host.peers().find((peer) => peer.peerId === link.peer)?.lastDialError?.message
+      const message = `no connection with ${link.peer} (${link.remoteName})${why === undefined ? '' : `: ${why}`}`
+      yield {
+        code: 'PEER_UNREACHABLE',
+        subject,
+        message,
+        cure:
+          replication.communication === 'outgoing'
+            ? `start the other node, or give its new address: feedmesh replication edit ${replication.id} --url URL`
+            : 'start the other node; it connects by itself',
+        sinceMs: lost,
+      }
+      return
+    }
+    if (error === null) return
+    const revoked = error.code === 'TOKEN_REVOKED'
+    yield {
+      code: revoked ? 'LINK_REVOKED' : error.code === 'FORKED' ? 'FEED_FORKED' : 'REPLICATION_FAILING',
+      subject,
+      message: `${error.code}: ${error.message}`,
+      cure: revoked
+        ? `ask the other end for a new token, then feedmesh replication remove ${replication.id} and add it again`
+        : `feedmesh replication run ${replication.id} --wait`,
+      sinceMs: error.at,
+    }
+  }
+
+  /** Since when a linked peer has been gone, if for long enough to matter. */
+  #lostFor(peer: string): number | undefined {
+    const { host, now } = this.#options
+    if (host.peers().some((known) => known.peerId === peer && known.connected)) {
+      this.#lostSince.delete(peer)
+      return undefined
+    }
+    const since = this.#lostSince.get(peer) ?? now()
+    this.#lostSince.set(peer, since)
+    return now() - since >= GONE_AFTER_MS ? since : undefined
+  }
+
+  *#refused(): Generator<Found> {
+    for (const refusal of this.#refusals) {
+      if (this.#options.now() - refusal.at > REFUSAL_SHOWN_MS) continue
+      yield {
+        code: 'LINK_REFUSED',
+        subject: refusal.peer,
+        message: `${refusal.code}: ${refusal.message}`,
+        cure: 'mend what the message says at the other end; make a new token with feedmesh replication add --incoming --token new',
+        sinceMs: refusal.at,
+      }
+    }
+  }
+
+  *#storage(): Generator<Found> {
+    if (this.#storageFull === undefined) return
+    yield {
+      code: 'STORAGE_FULL',
+      subject: 'data folder',
+      message: this.#storageFull.message,
+      cure: 'free space on the disk of the data folder; writing goes on by itself',
+      sinceMs: this.#storageFull.at,
+    }
+  }
+}

@@ -1,0 +1,133 @@
+/**
+ * What hellos tell of the peers: software, site, clock, and whether two processes run behind one identity.
+ *
+ * An instance id is random and new with every process. An id that comes back after another one was seen from the same PeerId
+ * belongs to a process that never ended: two live processes share the identity, usually because a data folder was copied.
+ */
+
+import { FeedmeshError } from '../errors.ts'
+import type { Hello } from '../../protocols/mesh/link/messages.ts'
+
+/** A node this far ahead of all peers it has met must not sign, ms. */
+export const MAX_SKEW_MS = 5 * 60_000
+/** A duplicate counts as gone when only one of the instances was heard for this long, ms. */
+const DUPLICATE_CLEAR_MS = 10 * 60_000
+/** Instances remembered per peer. */
+const MAX_INSTANCES = 16
+
+export interface PeerPresence {
+  readonly software: string
+  readonly site: string
+  readonly region: string
+  /** Peer's clock minus ours when it said hello, ms. */
+  readonly skewMs: number
+  readonly heardAt: number
+}
+
+interface InstanceHistory {
+  readonly instance: string
+  /** Instances heard before the present one. */
+  readonly earlier: readonly string[]
+  readonly duplicateSince: number | undefined
+  readonly duplicateHeardAt: number
+}
+
+type Heard = PeerPresence & InstanceHistory
+
+function followInstance(known: InstanceHistory | undefined, instance: string, now: number): InstanceHistory {
+  if (known === undefined) return { instance, earlier: [], duplicateSince: undefined, duplicateHeardAt: now }
+  if (known.instance === instance) {
+    const isOver = known.duplicateSince !== undefined && now - known.duplicateHeardAt > DUPLICATE_CLEAR_MS
+    return isOver ? { ...known, duplicateSince: undefined } : known
+  }
+  const cameBack = known.earlier.includes(instance)
+  return {
+    instance,
+    earlier: [...known.earlier.filter((id) => id !== instance), known.instance].slice(-MAX_INSTANCES),
+    duplicateSince: cameBack ? (known.duplicateSince ?? now) : known.duplicateSince,
+    duplicateHeardAt: now,
+  }
+}
+
+export class Presence {
+  readonly #peers = new Map<string, Heard>()
+  readonly #now: () => number
+  /** Clock below which ours is wrong for certain: when this software was made. */
+  readonly #buildTimeMs: number
+  /** Set when a peer told us that another process answers with our identity. */
+  #ownDuplicateAt: number | undefined
+
+  constructor(now: () => number, buildTimeMs: number) {
+    this.#now = now
+    this.#buildTimeMs = buildTimeMs
+  }
+
+  /** @throws IDENTITY_DUPLICATED when the peer is one of two live processes */
+  note(peer: string, hello: Hello): void {
+    const now = this.#now()
+    const { software, site, region } = hello
+    const said = { software, site, region, skewMs: hello.clock - now, heardAt: now }
+    this.#peers.set(peer, {
+      ...said,
+      ...followInstance(this.#peers.get(peer), Buffer.from(hello.instance).toString('hex'), now),
+    })
+    this.verifyNotDuplicated(peer)
+  }
+
+  find(peer: string): PeerPresence | undefined {
+    return this.#peers.get(peer)
+  }
+
+  /** @throws IDENTITY_DUPLICATED */
+  verifyNotDuplicated(peer: string): void {
+    if (this.#peers.get(peer)?.duplicateSince === undefined) return
+    throw new FeedmeshError(
+      'IDENTITY_DUPLICATED',
+      `two live nodes use the identity ${peer}: a data folder was copied. Stop one of them and run feedmesh init in a new folder there`,
+    )
+  }
+
+  duplicates(): { readonly peer: string; readonly since: number }[] {
+    return [...this.#peers].flatMap(([peer, heard]) =>
+      heard.duplicateSince === undefined ? [] : [{ peer, since: heard.duplicateSince }],
+    )
+  }
+
+  noteOwnDuplicate(): void {
+    this.#ownDuplicateAt = this.#now()
+  }
+
+  get ownDuplicateSince(): number | undefined {
+    const at = this.#ownDuplicateAt
+    return at !== undefined && this.#now() - at < DUPLICATE_CLEAR_MS ? at : undefined
+  }
+
+  /** Why this node must not sign now, undefined when it may. */
+  findClockFault(): string | undefined {
+    const now = this.#now()
+    if (now < this.#buildTimeMs)
+      return `the clock says ${new Date(now).toISOString()}, which is before this software was made`
+    const recent = [...this.#peers.values()].filter((heard) => now - heard.heardAt < 3_600_000)
+    if (recent.length > 0 && recent.every((heard) => heard.skewMs < -MAX_SKEW_MS)) {
+      const ahead = Math.round(Math.min(...recent.map((heard) => -heard.skewMs)) / 60_000)
+      return `the clock is ${ahead} minutes ahead of every peer`
+    }
+    return undefined
+  }
+
+  /** @throws MAY_NOT_SIGN, IDENTITY_DUPLICATED */
+  verifyMaySign(): void {
+    const fault = this.findClockFault()
+    if (fault !== undefined)
+      throw new FeedmeshError(
+        'MAY_NOT_SIGN',
+        `this node does not sign: ${fault}; set the clock (for example with systemd-timesyncd or chrony)`,
+      )
+    if (this.ownDuplicateSince !== undefined) {
+      throw new FeedmeshError(
+        'IDENTITY_DUPLICATED',
+        'another live node uses the identity of this one: a data folder was copied. Stop one of them and run feedmesh init in a new folder there',
+      )
+    }
+  }
+}

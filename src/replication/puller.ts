@@ -1,0 +1,138 @@
+/** Runs pulls: one at a time a link, with history, the grant renewed before and both ends told of the outcome after. */
+
+import { feedIdText } from '../catalog/charter.ts'
+import { asFeedmeshError, type FeedmeshError } from '../errors.ts'
+import type { Log } from '../log.ts'
+import type { Book, Link } from './book.ts'
+import type { LinkAsker } from './link-asker.ts'
+import type { LinkPolicy } from './link-policy.ts'
+import { Pull, type PullContext } from './pull.ts'
+import type { Run, RunLog, RunProgressListener, RunTrigger } from './runs.ts'
+
+export interface PullerOptions {
+  readonly context: PullContext
+  readonly book: Book
+  readonly runs: RunLog
+  readonly policy: LinkPolicy
+  readonly asker: LinkAsker
+  readonly log: Log
+}
+
+export interface PullRequest {
+  readonly trigger: RunTrigger
+  readonly signal: AbortSignal
+  readonly onProgress?: RunProgressListener
+}
+
+/** What the last attempt on a link found, for status and lag. */
+export interface LinkHealth {
+  readonly checkedAt: number
+  readonly error: FeedmeshError | undefined
+  /** Items and bytes that a run set out to fetch and did not. */
+  readonly missing: { readonly items: number; readonly bytes: number }
+}
+
+const EXCHANGE_TIMEOUT_MS = 30_000
+
+export class Puller {
+  readonly #options: PullerOptions
+  readonly #running = new Map<string, Promise<Run>>()
+  readonly #health = new Map<string, LinkHealth>()
+
+  constructor(options: PullerOptions) {
+    this.#options = options
+  }
+
+  healthOf(link: string): LinkHealth | undefined {
+    return this.#health.get(link)
+  }
+
+  isRunning(link: string): boolean {
+    return this.#running.has(link)
+  }
+
+  /** Joins a pull of the link that is under way; otherwise starts one. Never throws: the run says how it went. */
+  async pull(link: Link, request: PullRequest): Promise<Run> {
+    const running = this.#running.get(link.id)
+    // A manual run must see what was published just before it was asked for, so it waits and runs anew.
+    if (running !== undefined && request.trigger !== 'manual') return await running
+    if (running !== undefined) await running
+    const started = this.#start(link, request).finally(() => this.#running.delete(link.id))
+    this.#running.set(link.id, started)
+    return await started
+  }
+
+  async #start(link: Link, request: PullRequest): Promise<Run> {
+    const { book, runs, context } = this.#options
+    const run = runs.start(link.replication, link.peer, request.trigger)
+    if (request.onProgress !== undefined) run.onProgress(request.onProgress)
+    let error: FeedmeshError | undefined
+    try {
+      await this.#renewGrant(link, request.signal)
+      const replication = book.getReplication(link.replication)
+      const complete = await new Pull(context, { link, replication, run, signal: request.signal }).run()
+      await run.end(
+        complete ? 'succeeded' : 'partial',
+        complete ? '' : 'some items could not be fetched; nothing of this state is visible yet',
+      )
+    } catch (thrown) {
+      error = asFeedmeshError(thrown)
+      if (error.code === 'INTERNAL') this.#options.log.error({ err: thrown, peer: link.peer }, 'a pull failed')
+      await run.end('failed', error.message)
+    }
+    this.#note(link, run.run, error)
+    await this.#confirm(link, run.run, error)
+    return run.run
+  }
+
+  #note(link: Link, run: Run, error: FeedmeshError | undefined): void {
+    const { planned, fetched } = run
+    const missing = {
+      items: Math.max(0, planned.items - fetched.items),
+      bytes: Math.max(0, planned.bytes - fetched.bytes),
+    }
+    this.#health.set(link.id, {
+      checkedAt: this.#options.context.now(),
+      error,
+      missing: run.state === 'succeeded' ? { items: 0, bytes: 0 } : missing,
+    })
+  }
+
+  async #renewGrant(link: Link, signal: AbortSignal): Promise<void> {
+    const { policy, asker, book } = this.#options
+    if (!policy.isRenewalDue(link)) return
+    const grant = await asker.fetchGrant(link, AbortSignal.any([signal, AbortSignal.timeout(EXCHANGE_TIMEOUT_MS)]))
+    const current = book.links.find(link.id)
+    if (current !== undefined) await book.commit({ links: [{ ...current, grant }] })
+  }
+
+  /** Writes the outcome into the link and tells the peer; a peer that cannot be told learns it with the next run. */
+  async #confirm(link: Link, run: Run, error: FeedmeshError | undefined): Promise<void> {
+    const { book, asker, context, log } = this.#options
+    const now = context.now()
+    const current = book.links.find(link.id)
+    if (current === undefined || current.revokedAt !== null) return
+    const failed =
+      error ??
+      (run.state === 'succeeded'
+        ? undefined
+        : { code: 'NOT_FOUND', message: `${run.failed} items could not be fetched` })
+    const problem = failed === undefined ? null : { code: failed.code, message: failed.message.slice(0, 1000) }
+    let next: Link = {
+      ...current,
+      lastError: problem === null ? null : { ...problem, at: now },
+      equalAt: problem === null ? now : current.equalAt,
+    }
+    const view = context.ledger.registry.views.get(feedIdText(link.remote))
+    if (view !== undefined) {
+      try {
+        const held = { digest: view.totals.root.hash, entries: view.totals.entries, problem }
+        const theirs = await asker.confirm(link, held, AbortSignal.timeout(EXCHANGE_TIMEOUT_MS))
+        next = { ...next, confirmed: { digest: theirs.digest, entries: theirs.entries, at: now } }
+      } catch (unconfirmed) {
+        log.debug({ err: unconfirmed, peer: link.peer }, 'the peer could not be told the outcome of a run')
+      }
+    }
+    await book.commit({ links: [next] })
+  }
+}

@@ -1,0 +1,240 @@
+/**
+ * Keeps replications going: connections to outgoing peers, a hello on every connection, pulls on connect, by poll, when a
+ * peer asks for one and when an operator does.
+ */
+
+import { feedIdText } from '../catalog/charter.ts'
+import { inclusionFor, isReceiving, isSending } from '../catalog/policy.ts'
+import { asFeedmeshError, FeedmeshError, isFeedmeshError } from '../errors.ts'
+import type { Ledger } from '../ledger/ledger.ts'
+import type { Log } from '../log.ts'
+import type { MeshHost } from '../network/host.ts'
+import type { Book, Link, Replication } from './book.ts'
+import type { PokeResult } from './link-answerer.ts'
+import type { LinkAsker } from './link-asker.ts'
+import type { Puller } from './puller.ts'
+import type { Run, RunProgressListener, RunTrigger } from './runs.ts'
+
+export interface ReplicatorOptions {
+  readonly host: MeshHost
+  readonly book: Book
+  readonly ledger: Ledger
+  readonly puller: Puller
+  readonly asker: LinkAsker
+  readonly log: Log
+  readonly now: () => number
+  /** In [0, 1): spreads the polls of many nodes. */
+  readonly random: () => number
+}
+
+/** How often due polls are looked for, ms. */
+const TICK_MS = 1000
+/** Polls come within ± this share of their interval. */
+const JITTER = 0.2
+const GREET_TIMEOUT_MS = 15_000
+/** A peer's pull that this end asked for may take this long. */
+const POKE_TIMEOUT_MS = 9 * 60_000
+/** Feeds of this node are signed again when this share of their lifetime is over. */
+const REFRESH_AFTER = 1 / 24
+
+export interface LinkOutcome {
+  readonly link: Link
+  readonly received: Run | undefined
+  readonly sent: PokeResult | undefined
+  readonly error: FeedmeshError | undefined
+}
+
+export class Replicator implements AsyncDisposable {
+  readonly #options: ReplicatorOptions
+  readonly #stopping = new AbortController()
+  readonly #nextPoll = new Map<string, number>()
+  readonly #background = new Set<Promise<unknown>>()
+  #timer: NodeJS.Timeout | undefined
+  #unsubscribe: () => void = () => {}
+
+  constructor(options: ReplicatorOptions) {
+    this.#options = options
+  }
+
+  start(): void {
+    this.#unsubscribe = this.#options.host.onPeer((event) => {
+      if (event.type === 'connected') this.#inBackground(this.#onConnected(event.peerId))
+    })
+    for (const replication of this.#options.book.replications.all()) this.keepConnected(replication)
+    this.#timer = setInterval(() => this.#tick(), TICK_MS)
+    this.#timer.unref()
+  }
+
+  /** Work whose failure concerns nobody who waits. */
+  #inBackground(work: Promise<unknown>): void {
+    const guarded = work.catch((error: unknown) => {
+      if (!this.#stopping.signal.aborted)
+        this.#options.log.warn({ err: asFeedmeshError(error) }, 'background replication work failed')
+    })
+    this.#background.add(guarded)
+    void guarded.finally(() => this.#background.delete(guarded))
+  }
+
+  /** Dials the peers of an outgoing replication for as long as it is not paused. */
+  keepConnected(replication: Replication): void {
+    if (replication.communication !== 'outgoing' || replication.paused) return
+    for (const peer of replication.peers) this.#options.host.keep(peer, replication.addresses)
+  }
+
+  /** Ends the connection to peers that no other replication needs. */
+  async release(replication: Replication): Promise<void> {
+    const { book, host } = this.#options
+    const others = book.replications
+      .all()
+      .filter((other) => other.id !== replication.id && other.communication === 'outgoing' && !other.paused)
+    for (const peer of replication.peers) {
+      if (!others.some((other) => other.peers.includes(peer))) await host.release(peer)
+    }
+  }
+
+  /** Makes the feed of this end include the one it is linked to, where content flows here. */
+  async establish(link: Link): Promise<void> {
+    const { book, ledger } = this.#options
+    const replication = book.getReplication(link.replication)
+    if (!isReceiving(replication.mode)) return
+    const { scope, mayExtend } = replication
+    await ledger.amendCharter(feedIdText(link.local), (charter) => {
+      const others = charter.includes.filter((inclusion) => Buffer.compare(inclusion.feedId, link.remote) !== 0)
+      return { includes: [...others, inclusionFor(replication, { feedId: link.remote, scope, mayExtend })] }
+    })
+    this.#nextPoll.set(link.id, 0)
+  }
+
+  async #onConnected(peer: string): Promise<void> {
+    const links = this.#options.book.linksWith(peer)
+    if (links.length === 0) return
+    await this.#greet(peer)
+    for (const link of links) this.#pullInBackground(link, 'connect')
+  }
+
+  async #greet(peer: string): Promise<void> {
+    try {
+      await this.#options.asker.greet(
+        peer,
+        AbortSignal.any([this.#stopping.signal, AbortSignal.timeout(GREET_TIMEOUT_MS)]),
+      )
+    } catch (error) {
+      if (!isFeedmeshError(error, 'PEER_UNREACHABLE', 'TIMEOUT', 'ABORTED')) throw error
+      this.#options.log.debug({ err: error, peer }, 'no hello with a peer that was just connected')
+    }
+  }
+
+  #mayPull(link: Link): boolean {
+    const replication = this.#options.book.replications.find(link.replication)
+    return (
+      replication !== undefined &&
+      !replication.paused &&
+      isReceiving(replication.mode) &&
+      link.revokedAt === null &&
+      !this.#stopping.signal.aborted
+    )
+  }
+
+  #pullInBackground(link: Link, trigger: RunTrigger): void {
+    if (!this.#mayPull(link)) return
+    this.#scheduleNext(link)
+    this.#inBackground(this.#options.puller.pull(link, { trigger, signal: this.#stopping.signal }))
+  }
+
+  #scheduleNext(link: Link): void {
+    const { book, now, random } = this.#options
+    const everyMs = book.replications.find(link.replication)?.everyMs ?? 60_000
+    this.#nextPoll.set(link.id, now() + everyMs * (1 + JITTER * (2 * random() - 1)))
+  }
+
+  #tick(): void {
+    const { book, host, now } = this.#options
+    const connected = new Set(
+      host
+        .peers()
+        .filter((peer) => peer.connected)
+        .map((peer) => peer.peerId),
+    )
+    for (const link of book.links.all()) {
+      if (!this.#mayPull(link) || now() < (this.#nextPoll.get(link.id) ?? 0)) continue
+      const outgoing = book.replications.find(link.replication)?.communication === 'outgoing'
+      if (connected.has(link.peer)) this.#pullInBackground(link, 'schedule')
+      else if (outgoing) this.#scheduleNext(link)
+    }
+    this.#refreshFeeds()
+  }
+
+  /** Signs quiet feeds again before their manifests grow old. */
+  #refreshFeeds(): void {
+    const { ledger, now } = this.#options
+    for (const local of ledger.registry.locals.values()) {
+      const state = ledger.registry.states.get(local.id)
+      const manifest = state?.manifest?.value
+      if (
+        manifest === undefined ||
+        now() < manifest.issuedAt + (manifest.expiresAt - manifest.issuedAt) * REFRESH_AFTER
+      )
+        continue
+      if (this.#nextPoll.get(local.id) !== undefined && now() < (this.#nextPoll.get(local.id) ?? 0)) continue
+      this.#nextPoll.set(local.id, now() + 60_000)
+      this.#inBackground(ledger.refresh(local.id))
+    }
+  }
+
+  /** A peer says that its feed changed: pull now and say how it went. */
+  async onPoke(link: Link): Promise<PokeResult> {
+    if (!this.#mayPull(link))
+      throw new FeedmeshError(
+        'FORBIDDEN',
+        'the replication is paused at this end; resume it with feedmesh replication resume',
+      )
+    this.#scheduleNext(link)
+    const run = await this.#options.puller.pull(link, { trigger: 'manual', signal: this.#stopping.signal })
+    if (run.state === 'running') throw new FeedmeshError('INTERNAL', 'a run that ended is still running')
+    return { state: run.state, items: run.fetched.items, bytes: run.fetched.bytes, message: run.message }
+  }
+
+  /** One run of every link of a replication, in the directions its mode says. */
+  async runNow(
+    replication: Replication,
+    options: {
+      readonly signal?: AbortSignal
+      readonly onProgress?: RunProgressListener
+      readonly trigger?: RunTrigger
+    },
+  ): Promise<LinkOutcome[]> {
+    const links = this.#options.book.linksOf(replication.id).filter((link) => link.revokedAt === null)
+    const signal =
+      options.signal === undefined ? this.#stopping.signal : AbortSignal.any([options.signal, this.#stopping.signal])
+    const outcomes: LinkOutcome[] = []
+    for (const link of links) outcomes.push(await this.#runLink(link, replication, { ...options, signal }))
+    return outcomes
+  }
+
+  async #runLink(
+    link: Link,
+    replication: Replication,
+    options: { readonly signal: AbortSignal; readonly onProgress?: RunProgressListener; readonly trigger?: RunTrigger },
+  ): Promise<LinkOutcome> {
+    this.#options.host.redialNow(link.peer)
+    this.#scheduleNext(link)
+    const { onProgress, signal, trigger = 'manual' } = options
+    const received = isReceiving(replication.mode)
+      ? await this.#options.puller.pull(link, { trigger, signal, ...(onProgress === undefined ? {} : { onProgress }) })
+      : undefined
+    if (!isSending(replication.mode)) return { link, received, sent: undefined, error: undefined }
+    try {
+      const sent = await this.#options.asker.poke(link, AbortSignal.any([signal, AbortSignal.timeout(POKE_TIMEOUT_MS)]))
+      return { link, received, sent, error: undefined }
+    } catch (thrown) {
+      return { link, received, sent: undefined, error: asFeedmeshError(thrown) }
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    clearInterval(this.#timer)
+    this.#unsubscribe()
+    this.#stopping.abort(new FeedmeshError('ABORTED', 'the node is stopping'))
+    await Promise.all(this.#background)
+  }
+}

@@ -1,0 +1,155 @@
+/**
+ * Blob contents as files: `blobs/<first 2 hex>/<algorithm>-<hex>`, and drafts in `staging/`.
+ *
+ * What a kill leaves behind:
+ * - `blob.writing`, `blob.written`: a file in `staging/`, perhaps incomplete; the next start deletes it, unless it is a
+ *   `partial-…`, which is taken up again (and hashed again) by the next staging that resumes its digest.
+ * - `blob.synced`: the same, complete.
+ * - `blob.renamed`: a complete file at its final place that no record knows: an orphan, listed for collection, replaced
+ *   when the same content is sealed again.
+ */
+
+import { randomUUID } from 'node:crypto'
+import { opendir, readdir, rm, stat } from 'node:fs/promises'
+import path from 'node:path'
+import type { Readable } from 'node:stream'
+import { algorithmOf, type Digest, isDigest } from '../catalog/digest.ts'
+import type { ReachFaultPoint } from '../fault-points.ts'
+import type { Log } from '../log.ts'
+import type { BlobMedium, Draft } from './blob-medium.ts'
+import type { ByteRange } from './blobs.ts'
+import { FileDraft } from './file-draft.ts'
+import { openFileStream } from './file-stream.ts'
+import { makeFolder } from './folders.ts'
+import { isAbsent } from './storage-errors.ts'
+
+/** A part that nobody took up for this long is deleted at the next start. */
+export const MAX_PARTIAL_AGE_MS = 7 * 24 * 60 * 60 * 1000
+
+const PARTIAL = 'partial-'
+
+export interface FileMediumOptions {
+  readonly directory: string
+  readonly reach: ReachFaultPoint
+  readonly log?: Log | undefined
+}
+
+function fileName(digest: Digest): string {
+  return digest.replace(':', '-')
+}
+
+function parseFileName(name: string): Digest | undefined {
+  const text = name.replace('-', ':')
+  return isDigest(text) ? text : undefined
+}
+
+async function findSize(file: string): Promise<number | undefined> {
+  try {
+    return (await stat(file)).size
+  } catch (error) {
+    if (isAbsent(error)) return undefined
+    throw error
+  }
+}
+
+export class FileMedium implements BlobMedium {
+  readonly #blobs: string
+  readonly #staging: string
+  readonly #reach: ReachFaultPoint
+  readonly #log: Log | undefined
+  /** At most 256. */
+  readonly #folders = new Map<string, Promise<void>>()
+
+  constructor(options: FileMediumOptions) {
+    this.#blobs = path.join(options.directory, 'blobs')
+    this.#staging = path.join(options.directory, 'staging')
+    this.#reach = options.reach
+    this.#log = options.log
+  }
+
+  /** Creates the folders and deletes what earlier runs left in `staging/`. Nothing may be staged yet. */
+  async recover(nowMs: number): Promise<void> {
+    await makeFolder(this.#staging)
+    await makeFolder(this.#blobs)
+    for (const name of await readdir(this.#staging)) {
+      const file = path.join(this.#staging, name)
+      if (await this.#isUsablePartial(name, file, nowMs)) continue
+      await rm(file, { force: true, recursive: true })
+      this.#log?.info({ file }, 'deleted what an earlier run left of a blob')
+    }
+  }
+
+  create(): Promise<Draft> {
+    return this.#openDraft(path.join(this.#staging, randomUUID()), 'new')
+  }
+
+  resume(digest: Digest): Promise<Draft> {
+    return this.#openDraft(this.#partialPath(digest), 'resume')
+  }
+
+  async partialSize(digest: Digest): Promise<number> {
+    return (await findSize(this.#partialPath(digest))) ?? 0
+  }
+
+  findSize(digest: Digest): Promise<number | undefined> {
+    return findSize(this.#blobPath(digest))
+  }
+
+  async open(digest: Digest, range: ByteRange): Promise<Readable | undefined> {
+    try {
+      return await openFileStream(this.#blobPath(digest), digest, range)
+    } catch (error) {
+      if (isAbsent(error)) return undefined
+      throw error
+    }
+  }
+
+  remove(digest: Digest): Promise<void> {
+    return rm(this.#blobPath(digest), { force: true })
+  }
+
+  async *digests(): AsyncIterable<Digest> {
+    for (const folder of await readdir(this.#blobs)) {
+      for await (const entry of await opendir(path.join(this.#blobs, folder))) {
+        const digest = parseFileName(entry.name)
+        if (digest) yield digest
+        else this.#log?.warn({ folder, name: entry.name }, 'a file among the blobs does not belong there')
+      }
+    }
+  }
+
+  /** Drafts that need the same new folder all wait until its own entry is on stable storage. */
+  #makeBlobFolder(folder: string): Promise<void> {
+    const known = this.#folders.get(folder)
+    if (known) return known
+    const made = makeFolder(folder).catch((error: unknown) => {
+      this.#folders.delete(folder)
+      throw error
+    })
+    this.#folders.set(folder, made)
+    return made
+  }
+
+  #openDraft(file: string, mode: 'new' | 'resume'): Promise<Draft> {
+    const finalPath = async (digest: Digest) => {
+      const target = this.#blobPath(digest)
+      await this.#makeBlobFolder(path.dirname(target))
+      return target
+    }
+    return FileDraft.open({ file, finalPath, reach: this.#reach }, mode)
+  }
+
+  #blobPath(digest: Digest): string {
+    const hex = digest.slice(algorithmOf(digest).length + 1)
+    return path.join(this.#blobs, hex.slice(0, 2), fileName(digest))
+  }
+
+  #partialPath(digest: Digest): string {
+    return path.join(this.#staging, PARTIAL + fileName(digest))
+  }
+
+  async #isUsablePartial(name: string, file: string, nowMs: number): Promise<boolean> {
+    if (!name.startsWith(PARTIAL) || !parseFileName(name.slice(PARTIAL.length))) return false
+    return nowMs - (await stat(file)).mtimeMs <= MAX_PARTIAL_AGE_MS
+  }
+}
