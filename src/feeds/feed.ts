@@ -67,7 +67,7 @@ export interface RowDraft {
 }
 
 export interface UnitChange {
-  /** Rows to write; a row with the same key is replaced. Replacing an immutable or burned row is refused with EXISTS. */
+  /** Rows to write; a row with the same key is replaced. Replacing an immutable or burned row is refused with EXISTS, but a `burn` may replace an immutable one. */
   readonly put?: readonly RowDraft[]
   /** Keys to remove. Removing a key that is not there is refused with NOT_FOUND; a row of another feed's with FORBIDDEN. */
   readonly drop?: readonly string[]

@@ -248,7 +248,7 @@ function summarise(unit: string, stored: StoredUnit): UnitSummary {
 function dropRow(unit: string, rows: Map<string, FeedRow>, key: string): void {
   const row = rows.get(key)
   if (row === undefined) throw new FeedmeshError('NOT_FOUND', `${unit} has no row ${key}`)
-  if (row.rowClass === 'burn') throw new FeedmeshError('FORBIDDEN', `row ${key} of ${unit} is burned for good`)
+  if (row.rowClass === 'burn') throw new FeedmeshError('EXISTS', `row ${key} of ${unit} is burned for good`)
   rows.delete(key)
 }
 

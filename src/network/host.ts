@@ -6,7 +6,9 @@ import type { Channel } from '../../protocols/mesh/channel.ts'
 export interface PeerState {
   readonly peerId: string
   readonly connected: boolean
-  /** Who dialled the live connection. */
+  /** Live connections: two when both ends dialled at once, or when two nodes run with one identity. */
+  readonly connections: number
+  /** Who dialled the live connection, the newest one of several. */
   readonly direction?: 'inbound' | 'outbound'
   readonly rttMs?: number
   /** Payload bytes per second over the last few seconds. */
@@ -32,6 +34,8 @@ export interface MeshHost extends AsyncDisposable {
   addresses(): readonly string[]
   /**
    * Serves `protocol` (`/feedmesh/<name>/<major>`). The handler's errors reset the stream and are logged, never thrown on.
+   * When it is done the channel is ended, and what it has not received is dropped. Its signal is aborted when the stream
+   * breaks, the time is over or the host stops.
    * Called by `replication/guard.ts` only, which adds the check of what the peer may do.
    */
   handle(
@@ -39,11 +43,15 @@ export interface MeshHost extends AsyncDisposable {
     limits: ProtocolLimits,
     handler: (channel: Channel, signal: AbortSignal) => Promise<void>,
   ): Promise<void>
-  /** Connects unless connected. @throws PEER_UNREACHABLE naming each address and why it failed; TIMEOUT */
+  /**
+   * Connects unless connected; the addresses go into the book, unless the peer is kept.
+   * @throws PEER_UNREACHABLE naming each address and why it failed; TIMEOUT; BAD_INPUT not a PeerId, or this node's own
+   */
   connect(peerId: string, addresses: readonly string[], signal: AbortSignal): Promise<void>
   /**
    * A new stream to a peer, over the live connection whoever dialled it, else after dialling the addresses of the book.
-   * @throws PEER_UNREACHABLE, TIMEOUT; PEER_INVALID when the peer does not speak the protocol
+   * The caller ends or aborts it; a channel on which nothing moves for 30 s is aborted.
+   * @throws PEER_UNREACHABLE, TIMEOUT; PEER_INVALID when the peer does not speak the protocol; BUSY too many are open
    */
   open(peerId: string, protocol: string, signal: AbortSignal): Promise<Channel>
   /** Keeps a connection to the peer for as long as the node runs: endless redial, jittered back-off of 1 s … 60 s. Repeat with other addresses to replace them. */

@@ -1,0 +1,65 @@
+/** The rows of one package, sorted by what they say. */
+
+import { createHash } from 'node:crypto'
+import semver from 'semver'
+import type { Feed, FeedRow, FeedUnit } from '../../../src/feeds/feed.ts'
+import { findKeyName } from './format.ts'
+
+export interface Deprecation {
+  readonly row: FeedRow
+  readonly message: string
+}
+
+export interface PackageView {
+  readonly unit: FeedUnit
+  /** Published versions in SemVer order. */
+  readonly versions: ReadonlyMap<string, FeedRow>
+  /** Versions that were unpublished and can never be published again. */
+  readonly burned: ReadonlySet<string>
+  /** As stored: a tag may name a version that is gone. */
+  readonly tags: ReadonlyMap<string, string>
+  readonly deprecated: ReadonlyMap<string, Deprecation>
+}
+
+/** Reads the small rows of a package: tags and deprecations, not the manifests. */
+export async function readPackage(feed: Feed, unit: FeedUnit): Promise<PackageView> {
+  const versions: [string, FeedRow][] = []
+  const burned = new Set<string>()
+  const tags = new Map<string, string>()
+  const deprecated = new Map<string, Deprecation>()
+  for (const row of unit.rows) {
+    const version = findKeyName('v/', row.key)
+    const tag = findKeyName('tag/', row.key)
+    const deprecatedVersion = findKeyName('deprecated/', row.key)
+    if (version !== undefined && row.rowClass === 'burn') burned.add(version)
+    else if (version !== undefined && semver.valid(version) === version) versions.push([version, row])
+    else if (tag !== undefined) tags.set(tag, await readText(feed, row))
+    else if (deprecatedVersion !== undefined)
+      deprecated.set(deprecatedVersion, { row, message: await readText(feed, row) })
+  }
+  versions.sort(([a], [b]) => semver.compare(a, b) || (a < b ? -1 : 1))
+  return { unit, versions: new Map(versions), burned, tags, deprecated }
+}
+
+/** Tags that can be installed. `latest` always names something: what it was set to, else the highest version. */
+export function resolveTags(view: PackageView): Map<string, string> {
+  const tags = new Map([...view.tags].filter(([, version]) => view.versions.has(version)))
+  const highest = findHighest([...view.versions.keys()])
+  if (!tags.has('latest') && highest !== undefined) tags.set('latest', highest)
+  return tags
+}
+
+/** The highest release, or the highest prerelease when there is no release. */
+export function findHighest(versions: readonly string[]): string | undefined {
+  const releases = versions.filter((version) => semver.prerelease(version) === null)
+  return (releases.length > 0 ? releases : versions).toSorted(semver.rcompare)[0]
+}
+
+/** CouchDB-like revision: changes with the package, the same at every node that holds the same rows. */
+export function renderRev(unit: FeedUnit): string {
+  return `${unit.rows.length}-${createHash('sha256').update(unit.digest).digest('hex').slice(0, 32)}`
+}
+
+async function readText(feed: Feed, row: FeedRow): Promise<string> {
+  return Buffer.from(await feed.readMeta(row)).toString('utf8')
+}

@@ -1,0 +1,134 @@
+/**
+ * Renders packuments. A version's part is rendered once and kept by the digest of its rows, so that a publish into a
+ * package of many versions renders one part; whole documents are kept by the digest of the package.
+ */
+
+import { promisify } from 'node:util'
+import { gzip } from 'node:zlib'
+import type { Feed, FeedRow, FeedUnit } from '../../../src/feeds/feed.ts'
+import { ByteCache } from '../byte-cache.ts'
+import {
+  type DocumentKind,
+  decodeVersionRecord,
+  renderBaseUrl,
+  renderVersion,
+  type VersionFragment,
+  type VersionRecord,
+} from './format.ts'
+import { type PackageView, readPackage, renderRev, resolveTags } from './package-view.ts'
+
+const gzipAsync = promisify(gzip)
+
+const MAX_FRAGMENT_CACHE_BYTES = 32 * 1024 ** 2
+const MAX_DOCUMENT_CACHE_BYTES = 32 * 1024 ** 2
+/** Below this a gzip'd answer saves no packet. */
+const MIN_GZIP_BYTES = 1024
+/** Manifests read at a time while a document is rendered. */
+const READ_AHEAD = 32
+
+export interface DocumentRequest {
+  readonly feed: Feed
+  readonly unit: FeedUnit
+  readonly kind: DocumentKind
+  readonly baseUrl: string
+}
+
+export class Packuments {
+  readonly #fragments = new ByteCache<VersionFragment>(MAX_FRAGMENT_CACHE_BYTES)
+  readonly #documents = new ByteCache<Buffer>(MAX_DOCUMENT_CACHE_BYTES)
+  readonly #rendering = new Map<string, Promise<Buffer>>()
+  #renderedFragments = 0
+
+  /** Versions rendered so far; what the caches could not answer. */
+  get renderedFragments(): number {
+    return this.#renderedFragments
+  }
+
+  /** The document, or undefined when no version of the package is left. */
+  async find(request: DocumentRequest, encoding: 'identity' | 'gzip'): Promise<Buffer | undefined> {
+    const document = await this.#once(`${cacheKey(request)} identity`, () => this.#render(request))
+    if (document.length === 0) return undefined
+    if (encoding === 'identity') return document
+    return this.#once(`${cacheKey(request)} gzip`, () => gzipAsync(document, { level: 5 }))
+  }
+
+  async #once(key: string, create: () => Promise<Buffer>): Promise<Buffer> {
+    const known = this.#documents.find(key) ?? this.#rendering.get(key)
+    if (known !== undefined) return known
+    const rendering = create()
+    this.#rendering.set(key, rendering)
+    try {
+      const document = await rendering
+      this.#documents.set(key, document, document.length)
+      return document
+    } finally {
+      this.#rendering.delete(key)
+    }
+  }
+
+  async #render(request: DocumentRequest): Promise<Buffer> {
+    const view = await readPackage(request.feed, request.unit)
+    if (view.versions.size === 0) return Buffer.alloc(0)
+    const root = await renderRoot(request, view)
+    const base = renderBaseUrl(request.baseUrl)
+    const parts: Buffer[] = [Buffer.from(`${JSON.stringify(root).slice(0, -1)},"versions":{`)]
+    const versions = [...view.versions]
+    for (let start = 0; start < versions.length; start += READ_AHEAD) {
+      const batch = versions.slice(start, start + READ_AHEAD)
+      const fragments = await Promise.all(batch.map(([version, row]) => this.#fragment(request, view, version, row)))
+      for (const [at, { head, tail }] of fragments.entries()) {
+        const comma = start + at === 0 ? '' : ','
+        parts.push(Buffer.from(`${comma}${JSON.stringify(batch[at]?.[0])}:`), head, base, tail)
+      }
+    }
+    parts.push(Buffer.from('}}'))
+    return Buffer.concat(parts)
+  }
+
+  async #fragment({ feed, kind }: DocumentRequest, view: PackageView, version: string, row: FeedRow) {
+    const deprecation = view.deprecated.get(version)
+    const key = `${kind} ${row.digest} ${deprecation?.row.digest ?? ''}`
+    const known = this.#fragments.find(key)
+    if (known !== undefined) return known
+    const record = decodeVersionRecord(await feed.readMeta(row))
+    const fragment = renderVersion(record, deprecation?.message, kind)
+    this.#renderedFragments += 1
+    this.#fragments.set(key, fragment, fragment.head.length + fragment.tail.length)
+    return fragment
+  }
+}
+
+/** Whether compressing is worth it and the client takes it. */
+export function chooseEncoding(acceptEncoding: string | undefined, bytes: number): 'identity' | 'gzip' {
+  return bytes >= MIN_GZIP_BYTES &&
+    /(?:^|,)\s*(?:x-)?gzip\s*(?:,|$|;\s*q=(?!0(?:\.0*)?\s*(?:,|$)))/i.test(acceptEncoding ?? '')
+    ? 'gzip'
+    : 'identity'
+}
+
+function cacheKey({ feed, unit, kind, baseUrl }: DocumentRequest): string {
+  return `${feed.name} ${unit.digest} ${kind} ${baseUrl}`
+}
+
+async function renderRoot({ feed, kind }: DocumentRequest, view: PackageView): Promise<Record<string, unknown>> {
+  const { unit } = view
+  const tags = resolveTags(view)
+  const time = renderTime(view)
+  const shared = { name: unit.unit, 'dist-tags': Object.fromEntries(tags), time }
+  if (kind === 'abbreviated') return { ...shared, modified: time.modified }
+  const identity = { _id: unit.unit, _rev: renderRev(unit), ...shared }
+  if (kind === 'write') return identity
+  const latest = view.versions.get(tags.get('latest') ?? '')
+  const { root }: Pick<VersionRecord, 'root'> =
+    latest === undefined ? { root: {} } : decodeVersionRecord(await feed.readMeta(latest))
+  return { ...root, ...identity }
+}
+
+/** From the rows alone, so that every node gives the same times. */
+function renderTime(view: PackageView): Record<string, string> {
+  const written = [...view.versions].map(([version, row]) => [version, row.writtenAtMs] as const)
+  const created = written.reduce((first, [, at]) => Math.min(first, at), Number.POSITIVE_INFINITY)
+  const modified = view.unit.rows.reduce((last, row) => Math.max(last, row.writtenAtMs), 0)
+  const times = [['created', created], ['modified', modified], ...written] as const
+  return Object.fromEntries(times.map(([name, at]) => [name, new Date(at).toISOString()]))
+}

@@ -1,0 +1,85 @@
+/** Feed types on a Fastify server with feeds in memory and two keys, for tests of routes and of real clients. */
+
+import fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
+import { FEED_TYPES } from '../../protocols/feeds/index.ts'
+import { FeedmeshError } from '../../src/errors.ts'
+import type { Feed } from '../../src/feeds/feed.ts'
+import type { Caller, FeedHost, FeedType, Permission } from '../../src/feeds/feed-type.ts'
+import { createMemoryFeed } from '../../src/feeds/memory-feed.ts'
+
+export const READER_KEY = 'fm_reader_0123456789abcdef'
+export const PUBLISHER_KEY = 'fm_publisher_0123456789abcdef'
+
+const CALLERS: Readonly<Record<string, Caller>> = {
+  [READER_KEY]: { name: 'reader', permissions: new Set<Permission>(['read']) },
+  [PUBLISHER_KEY]: { name: 'publisher', permissions: new Set<Permission>(['read', 'publish', 'delete']) },
+}
+
+export interface FeedServer extends AsyncDisposable {
+  readonly app: FastifyInstance
+  /** Makes an empty feed of a type; its URL is `/<mount>/<name>`. */
+  addFeed(type: string, name: string, options?: { readonly maxFileBytes?: number; readonly now?: () => number }): Feed
+  /** Listens on a free port of the loopback interface; resolves to `http://127.0.0.1:PORT`. */
+  listen(): Promise<string>
+}
+
+export async function createFeedServer(types: readonly FeedType[] = FEED_TYPES): Promise<FeedServer> {
+  const feeds = new Map<string, Feed>()
+  const app = fastify({ routerOptions: { maxParamLength: 1024 }, forceCloseConnections: true })
+  for (const type of types) {
+    const host = createHost(type, feeds)
+    await app.register(async (scope) => type.routes(scope, host), { prefix: `/${type.mount}/:feed` })
+  }
+  return {
+    app,
+    addFeed(type, name, options = {}) {
+      const feed = createMemoryFeed({ ...options, name, type })
+      feeds.set(`${type} ${name}`, feed)
+      return feed
+    },
+    listen: () => app.listen({ host: '127.0.0.1', port: 0 }),
+    [Symbol.asyncDispose]: () => app.close(),
+  }
+}
+
+function createHost(type: FeedType, feeds: ReadonlyMap<string, Feed>): FeedHost {
+  return {
+    async getFeed(request, permission) {
+      const caller = getCaller(request)
+      const feed = feeds.get(`${type.name} ${feedName(request)}`)
+      if (feed === undefined) throw new FeedmeshError('NOT_FOUND', `no ${type.name} feed ${feedName(request)}`)
+      if (!caller.permissions.has(permission)) {
+        throw new FeedmeshError('FORBIDDEN', `key ${caller.name} may not ${permission} in feed ${feed.name}`)
+      }
+      return feed
+    },
+    getCaller: async (request) => getCaller(request),
+    findCaller: async (_request, key) => CALLERS[key],
+    baseUrl: (request) => `${request.protocol}://${request.host}/${type.mount}/${feedName(request)}`,
+  }
+}
+
+function feedName(request: FastifyRequest): string {
+  return (request.params as { readonly feed: string }).feed
+}
+
+function getCaller(request: FastifyRequest): Caller {
+  const caller = CALLERS[findKey(request) ?? '']
+  if (caller === undefined) throw new FeedmeshError('UNAUTHENTICATED', 'no API key, or an unknown one')
+  return caller
+}
+
+function findKey(request: FastifyRequest): string | undefined {
+  const header = request.headers['x-apikey']
+  if (typeof header === 'string') return header
+  const [scheme = '', credentials = ''] = (request.headers.authorization ?? '').split(' ')
+  if (scheme.toLowerCase() === 'bearer') return credentials
+  if (scheme.toLowerCase() !== 'basic') return undefined
+  const [, ...password] = Buffer.from(credentials, 'base64').toString('utf8').split(':')
+  return password.join(':')
+}
+
+/** Request headers that carry `key`. */
+export function withKey(key: string, headers: Readonly<Record<string, string>> = {}): Record<string, string> {
+  return { authorization: `Bearer ${key}`, ...headers }
+}
