@@ -54,7 +54,10 @@ const CHECKS: Readonly<Record<keyof Config, readonly [Check, string]>> = {
   site: [isText, 'text'],
   region: [isText, 'text'],
   maxFileBytes: [(value) => Number.isSafeInteger(value) && Number(value) > 0, 'a number of bytes'],
-  logLevel: [(value) => ['silent', 'error', 'warn', 'info', 'debug'].includes(String(value)), 'silent, error, warn, info or debug'],
+  logLevel: [
+    (value) => ['silent', 'error', 'warn', 'info', 'debug'].includes(String(value)),
+    'silent, error, warn, info or debug',
+  ],
 }
 
 /** `[::1]:80`, `127.0.0.1:0`, `localhost:8624` → parts; undefined for anything else. */
@@ -67,14 +70,18 @@ export function parseHostPort(text: string): { readonly host: string; readonly p
 
 /** @throws BAD_INPUT naming the key that is unknown or wrong */
 export function parseConfig(value: unknown, where: string): Config {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new FeedmeshError('BAD_INPUT', `${where}: not a JSON object`)
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw new FeedmeshError('BAD_INPUT', `${where}: not a JSON object`)
   for (const [key, given] of Object.entries(value)) {
-    if (!Object.hasOwn(CHECKS, key)) throw new FeedmeshError('BAD_INPUT', `${where}: unknown key ${key}; known are ${Object.keys(CHECKS).join(', ')}`)
+    if (!Object.hasOwn(CHECKS, key))
+      throw new FeedmeshError('BAD_INPUT', `${where}: unknown key ${key}; known are ${Object.keys(CHECKS).join(', ')}`)
     const [check, expected] = CHECKS[key as keyof Config]
-    if (!check(given)) throw new FeedmeshError('BAD_INPUT', `${where}: ${key} must be ${expected}, not ${JSON.stringify(given)}`)
+    if (!check(given))
+      throw new FeedmeshError('BAD_INPUT', `${where}: ${key} must be ${expected}, not ${JSON.stringify(given)}`)
   }
   const config: Config = { ...DEFAULT_CONFIG, ...value }
-  if ((config.tlsCert === null) !== (config.tlsKey === null)) throw new FeedmeshError('BAD_INPUT', `${where}: tlsCert and tlsKey go together`)
+  if ((config.tlsCert === null) !== (config.tlsKey === null))
+    throw new FeedmeshError('BAD_INPUT', `${where}: tlsCert and tlsKey go together`)
   return config
 }
 
@@ -93,5 +100,9 @@ export async function readConfig(directory: string): Promise<Config> {
 
 /** Writes only what differs from the defaults, so that later defaults apply. */
 export async function writeConfig(directory: string, config: Partial<Config>): Promise<void> {
-  await writeFile(join(directory, CONFIG_FILE), `${JSON.stringify(config, null, 2)}\n`, { mode: 0o600, flag: 'wx', flush: true })
+  await writeFile(join(directory, CONFIG_FILE), `${JSON.stringify(config, null, 2)}\n`, {
+    mode: 0o600,
+    flag: 'wx',
+    flush: true,
+  })
 }

@@ -52,6 +52,7 @@ export class Exchange<Out, In> implements AsyncDisposable {
   readonly #outShape: Shape<Out>
   readonly #inShape: Shape<In>
   readonly #what: string
+  #ended = false
 
   constructor(channel: Channel, shapes: { readonly out: Shape<Out>; readonly in: Shape<In>; readonly what: string }) {
     this.#channel = channel
@@ -92,11 +93,14 @@ export class Exchange<Out, In> implements AsyncDisposable {
     return this.#frames.stream(length)
   }
 
+  /** Nothing more is sent; what was asked has been answered. */
   async end(): Promise<void> {
     await this.#channel.end()
+    this.#ended = true
   }
 
+  /** Resets the stream unless it was ended. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#channel.abort(new FeedmeshError('ABORTED', `${this.#what}: done`))
+    if (!this.#ended) this.#channel.abort(new FeedmeshError('ABORTED', `${this.#what}: done`))
   }
 }

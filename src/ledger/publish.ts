@@ -43,6 +43,12 @@ export interface FeedDraft {
   totals: StateTotals
 }
 
+/** @throws BAD_INPUT when one key is written twice, or both written and dropped */
+function verifyDistinct(change: UnitChange): void {
+  const names = [...(change.drop ?? []), ...(change.put ?? []).map((row) => row.key)]
+  if (new Set(names).size < names.length) throw new FeedmeshError('BAD_INPUT', 'one change names a key twice')
+}
+
 function isSealed(file: RowDraft['files'][number]): file is { readonly role: string; readonly blob: SealedBlob } {
   return 'blob' in file
 }
@@ -88,6 +94,7 @@ export class FeedDrafter {
   async add(change: PlannedChange): Promise<void> {
     const current = this.#units.get(change.unit) ?? (await this.#registry.loadUnit(this.#view, change.unit))
     const wanted = await change.plan(current.isEmpty ? undefined : current)
+    verifyDistinct(wanted)
     for (const key of wanted.drop ?? []) this.#verifyMayDrop(current, key)
     for (const row of wanted.put ?? []) this.#verifyMayPut(current, row)
     const puts: { row: Row; writes: readonly Write[] }[] = []
@@ -129,6 +136,11 @@ export class FeedDrafter {
         writes.push(...file.blob.writes)
         files.push(toRowFile(file.role, file.blob))
       } else {
+        if ((await this.#blobs.find(file.digest)) === undefined)
+          throw new FeedmeshError(
+            'NOT_FOUND',
+            `file ${file.role} of ${draft.key} names ${file.digest}, which is not here`,
+          )
         files.push(file)
       }
     }

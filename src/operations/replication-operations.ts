@@ -1,7 +1,7 @@
 /** Replications, as operators handle them. */
 
 import { type FeedId, feedIdText } from '../catalog/charter.ts'
-import { complementOf, isReceiving, type ReplicationEnd } from '../catalog/policy.ts'
+import { complementOf } from '../catalog/policy.ts'
 import { peerIdFromPublicKey, publicKeyFromPeerId } from '../catalog/peer-id.ts'
 import {
   deriveLinkSigner,
@@ -12,27 +12,26 @@ import {
   renderToken,
   type SyncToken,
 } from '../catalog/token.ts'
-import { FeedmeshError } from '../errors.ts'
+import { asFeedmeshError, FeedmeshError, isFeedmeshError } from '../errors.ts'
 import type { Actor, NewReplication, ReplicationCreated } from '../http/operations.ts'
 import type { Ledger } from '../ledger/ledger.ts'
-import type { MeshHost } from '../network/host.ts'
 import type { Book, Link, Replication, Token } from '../replication/book.ts'
-import { linkId } from '../replication/link-answerer.ts'
-import { type LinkAsker, matchFeeds } from '../replication/link-asker.ts'
 import type { Replicator } from '../replication/replicator.ts'
-import { findNode, type NodeAddress } from '../replication/well-known.ts'
+import type { NodeAddress } from '../replication/well-known.ts'
 import type { AuditLog } from './audit.ts'
+import { type Linking, locate, locateAgain } from './linking.ts'
 
 export interface ReplicationOperationsOptions {
   readonly book: Book
   readonly ledger: Ledger
-  readonly host: MeshHost
-  readonly asker: LinkAsker
+  readonly linking: Linking
   readonly replicator: Replicator
   readonly audit: AuditLog
   readonly publicKey: Uint8Array
   readonly now: () => number
   readonly randomBytes: (size: number) => Uint8Array
+  /** @throws MAY_NOT_SIGN */
+  verifyMaySign(): void
   /** Addresses to put into join codes. */
   addresses(): readonly string[]
   createFeed(
@@ -43,7 +42,11 @@ export interface ReplicationOperationsOptions {
 
 const MIN_EVERY_MS = 1000
 const DEFAULT_EVERY_MS = 60_000
-const CONNECT_TIMEOUT_MS = 20_000
+
+export interface JoinCheck {
+  readonly ok: boolean
+  readonly checks: readonly { readonly name: string; readonly ok: boolean; readonly message: string }[]
+}
 
 export class ReplicationOperations {
   readonly #options: ReplicationOperationsOptions
@@ -156,79 +159,10 @@ export class ReplicationOperations {
         'BAD_INPUT',
         'an outgoing replication needs --token TOKEN (made on the other end) or one --peer PEERID',
       )
-    const found = await this.#locate(wanted, token)
+    const found = await locate(wanted, token)
     const replication = this.#createRecord(wanted, found)
-    await this.#connectAndLink(replication, token)
+    await this.#options.linking.link(replication, token)
     return { id: replication.id }
-  }
-
-  /** @throws WRONG_HUB, NOT_A_NODE, PEER_UNREACHABLE, BAD_INPUT */
-  async #locate(wanted: NewReplication, token: SyncToken | undefined): Promise<NodeAddress> {
-    const expected = token === undefined ? wanted.peers?.[0] : peerIdFromPublicKey(token.incoming)
-    if (wanted.url === undefined) {
-      if (expected === undefined || (wanted.addresses ?? []).length === 0)
-        throw new FeedmeshError(
-          'BAD_INPUT',
-          'an outgoing replication needs the other end: --url https://hub.example.net:8624',
-        )
-      return { peerId: expected, addresses: wanted.addresses ?? [] }
-    }
-    const found = await findNode(wanted.url, AbortSignal.timeout(CONNECT_TIMEOUT_MS))
-    if (expected !== undefined && found.peerId !== expected) {
-      throw new FeedmeshError(
-        'WRONG_HUB',
-        `the token belongs to node ${expected}, but ${found.peerId} answers at this URL; use that node's URL or a token made there`,
-      )
-    }
-    return found
-  }
-
-  /** Links every feed of an outgoing replication, then keeps the connection. Nothing is stored unless the other end agreed. */
-  async #connectAndLink(replication: Replication, token: SyncToken | undefined): Promise<void> {
-    const { host, asker, book, replicator } = this.#options
-    const [peer = ''] = replication.peers
-    const signal = AbortSignal.timeout(CONNECT_TIMEOUT_MS)
-    await host.connect(peer, replication.addresses, signal)
-    const links = await this.#agree(replication, token, { peer, asker, signal })
-    await book.commit({ replications: [replication], links })
-    replicator.keepConnected(replication)
-    for (const link of links) await replicator.establish(link)
-  }
-
-  async #agree(
-    replication: Replication,
-    token: SyncToken | undefined,
-    work: { readonly peer: string; readonly asker: LinkAsker; readonly signal: AbortSignal },
-  ): Promise<Link[]> {
-    const { ledger, publicKey, now } = this.#options
-    const described = await work.asker.describe(work.peer, token, work.signal)
-    const wanted = replication.feeds.map(({ local, remote }) => {
-      const feed = ledger.registry.getLocal(local)
-      return { local, localId: feed.id, feedType: feed.feedType, remote }
-    })
-    const pairs = matchFeeds(wanted, described)
-    const { communication, mode }: ReplicationEnd = replication
-    await work.asker.link(work.peer, token, {
-      terms: { communication, mode, pairs, scope: replication.scope },
-      signal: work.signal,
-    })
-    return pairs.map((pair) => ({
-      id: linkId({ tokenId: token?.id ?? null, asker: publicKey, answerer: publicKeyFromPeerId(work.peer), pair }),
-      replication: replication.id,
-      peer: work.peer,
-      local: pair.local,
-      localName: pair.localName,
-      remote: pair.remote,
-      remoteName: described.feeds.find((feed) => Buffer.compare(feed.feedId, pair.remote) === 0)?.name ?? '',
-      tokenId: token?.id ?? null,
-      linkedAt: now(),
-      revokedAt: null,
-      addresses: [...replication.addresses],
-      confirmed: null,
-      lastError: null,
-      equalAt: null,
-      grant: [],
-    }))
   }
 
   /** Steps 3 to 5 of the hub-and-spoke guide in one: feeds of the same types, an outgoing replication, linked. */
@@ -257,16 +191,9 @@ export class ReplicationOperations {
       )
     const { registry } = this.#options.ledger
     const feeds = parsed.feeds.map((feed) => ({ name: as ?? feed.name, type: feed.feedType, remote: feed.name }))
-    for (const { name, type } of feeds) {
-      const existing = registry.locals.get(name)
-      if (existing !== undefined && existing.feedType !== type)
-        throw new FeedmeshError(
-          'TYPE_MISMATCH',
-          `feed ${name} here is of type ${existing.feedType}, the one to join of type ${type}; join it under another name with --as NAME`,
-        )
-    }
+    for (const { name, type } of feeds) this.#verifyJoinable(name, type)
     const { token, addresses } = parsed
-    await this.#reach(peerIdFromPublicKey(token.incoming), addresses, token)
+    await this.#options.linking.describe({ peerId: peerIdFromPublicKey(token.incoming), addresses }, token)
     for (const { name, type } of feeds)
       if (!registry.locals.has(name)) await this.#options.createFeed({ name, type, publicRead: false }, actor)
     const pairs = feeds.map(({ name, remote }) => ({ local: name, remote }))
@@ -277,11 +204,60 @@ export class ReplicationOperations {
     return { feeds: feeds.map(({ name, type }) => ({ name, type })), replications: [created.id] }
   }
 
-  /** Asks the other end whether the token is good before anything is made here. */
-  async #reach(peer: string, addresses: readonly string[], token: SyncToken): Promise<void> {
-    const signal = AbortSignal.timeout(CONNECT_TIMEOUT_MS)
-    await this.#options.host.connect(peer, addresses, signal)
-    await this.#options.asker.describe(peer, token, signal)
+  /** Rehearses `join`: every check it would make, in its order, stopping at the first that fails; changes nothing. */
+  async checkJoin(code: string): Promise<JoinCheck> {
+    const checks: { name: string; ok: boolean; message: string }[] = []
+    const check = async (name: string, work: () => Promise<string> | string) => {
+      try {
+        checks.push({ name, ok: true, message: await work() })
+      } catch (error) {
+        checks.push({ name, ok: false, message: asFeedmeshError(error).message })
+        throw error
+      }
+    }
+    try {
+      await this.#rehearse(check, code)
+    } catch (error) {
+      if (!isFeedmeshError(error)) throw error
+    }
+    return { ok: checks.every((one) => one.ok), checks }
+  }
+
+  async #rehearse(
+    check: (name: string, work: () => Promise<string> | string) => Promise<void>,
+    code: string,
+  ): Promise<void> {
+    let parsed: JoinCode | undefined
+    await check('code', () => {
+      parsed = parseJoinCode(code)
+      return `a whole join code for ${parsed.feeds.map((feed) => `${feed.name} (${feed.feedType})`).join(', ')}`
+    })
+    if (parsed === undefined) return
+    const { token, addresses, feeds } = parsed
+    await check('types', () => {
+      for (const { name, feedType } of feeds) this.#verifyJoinable(name, feedType)
+      return 'no feed here stands in the way'
+    })
+    await check('node and token', async () => {
+      const peerId = peerIdFromPublicKey(token.incoming)
+      const described = await this.#options.linking.describe({ peerId, addresses }, token)
+      return `node ${peerId} answers and the token opens ${described.feeds.map((feed) => feed.name).join(', ')}`
+    })
+    await check('clock', () => {
+      this.#options.verifyMaySign()
+      return 'the clocks of both ends agree'
+    })
+  }
+
+  /** @throws TYPE_MISMATCH when the name is taken by a feed of another type */
+  #verifyJoinable(name: string, feedType: string): void {
+    const existing = this.#options.ledger.registry.locals.get(name)
+    if (existing !== undefined && existing.feedType !== feedType) {
+      throw new FeedmeshError(
+        'TYPE_MISMATCH',
+        `feed ${name} here is of type ${existing.feedType}, the one to join of type ${feedType}; join it under another name with --as NAME`,
+      )
+    }
   }
 
   async edit(id: string, changes: Partial<NewReplication>, actor: Actor): Promise<void> {
@@ -293,7 +269,7 @@ export class ReplicationOperations {
         'BAD_INPUT',
         `an interval of ${everyMs} ms is too short; the least is ${MIN_EVERY_MS / 1000}s`,
       )
-    const found = url === undefined ? undefined : await this.#locateAgain(current, url)
+    const found = url === undefined ? undefined : await locateAgain(current, url)
     const next: Replication = {
       ...current,
       availability: availability ?? current.availability,
@@ -307,16 +283,6 @@ export class ReplicationOperations {
     await book.commit({ replications: [next] })
     replicator.keepConnected(next)
     await audit.note(actor, 'replication edit', `${id}: ${Object.keys(changes).join(', ')}`)
-  }
-
-  async #locateAgain(replication: Replication, url: string): Promise<NodeAddress> {
-    const found = await findNode(url, AbortSignal.timeout(CONNECT_TIMEOUT_MS))
-    if (!replication.peers.includes(found.peerId))
-      throw new FeedmeshError(
-        'WRONG_HUB',
-        `node ${found.peerId} answers at this URL, but the replication is linked with ${replication.peers.join(', ')}`,
-      )
-    return found
   }
 
   async pause(id: string, paused: boolean, actor: Actor): Promise<void> {
@@ -391,9 +357,4 @@ export class ReplicationOperations {
   #isSending(feedId: FeedId): boolean {
     return this.#options.ledger.registry.localById(feedId) !== undefined
   }
-}
-
-/** Links of a replication over which content comes in. */
-export function receivingLinks(book: Book, replication: Replication): Link[] {
-  return isReceiving(replication.mode) ? book.linksOf(replication.id).filter((link) => link.revokedAt === null) : []
 }

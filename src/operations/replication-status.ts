@@ -15,7 +15,7 @@ import type { Registry } from '../ledger/registry.ts'
 import type { MeshHost } from '../network/host.ts'
 import type { Book, Link, Replication } from '../replication/book.ts'
 import type { Puller } from '../replication/puller.ts'
-import type { Run, RunLog } from '../replication/runs.ts'
+import type { Run, RunItemRecord, RunLog } from '../replication/runs.ts'
 
 export interface ReplicationStatusOptions {
   readonly book: Book
@@ -182,6 +182,10 @@ export class ReplicationStatus {
       ...(code === '' ? {} : { code, message }),
     }))
     return { ...summarizeRun(run), items: details }
+  }
+
+  findItems(id: number): Promise<RunItemRecord[]> {
+    return this.#options.runs.items(id)
   }
 
   listTokens(): TokenSummary[] {

@@ -49,6 +49,11 @@ export interface PullContext {
 /** The feed moved on at the peer while it was read: begin again this often. */
 const MAX_RESTARTS = 3
 
+export interface PullPlan {
+  readonly fetch: { readonly items: number; readonly bytes: number }
+  readonly delete: { readonly items: number }
+}
+
 interface Fetched {
   readonly head: Head
   readonly verified: VerifiedState
@@ -102,7 +107,27 @@ export class Pull {
     }
   }
 
+  /** What a run would do now; nothing is fetched but metadata, and nothing becomes visible. */
+  async plan(): Promise<PullPlan> {
+    const fetched = await this.#gather()
+    const { missing } = await this.#track(fetched)
+    const items = new Set(missing.map((blob) => JSON.stringify([blob.unit, blob.key]))).size
+    const gone = fetched.flatMap((one) => this.#deletedItems(one))
+    return {
+      fetch: { items, bytes: missing.reduce((sum, blob) => sum + blob.size, 0) },
+      delete: { items: gone.length },
+    }
+  }
+
   async #attempt(): Promise<boolean> {
+    const fetched = await this.#gather()
+    if (!(await this.#fetchBlobs(fetched))) return false
+    await this.#adopt(fetched)
+    return true
+  }
+
+  /** The new states of the linked feed and of its closure, verified. */
+  async #gather(): Promise<Fetched[]> {
     const channel = await this.#context.host.open(this.#link.peer, SYNC_PROTOCOL, this.#signal)
     await using exchange = new Exchange<SyncRequest, SyncReply>(channel, {
       out: syncRequest,
@@ -111,14 +136,11 @@ export class Pull {
     })
     const ask = askOver(exchange)
     const { heads } = await learnHeads(this.#headsPort(ask), feedIdText(this.#link.remote))
-    const moved = heads.filter((head) => head.newer !== undefined)
     const fetched: Fetched[] = []
-    for (const head of moved) fetched.push(await this.#fetchState(ask, head))
+    for (const head of heads) if (head.newer !== undefined) fetched.push(await this.#fetchState(ask, head))
     this.#context.reach('adopt.fetched')
     await exchange.end()
-    if (!(await this.#fetchBlobs(fetched))) return false
-    await this.#adopt(fetched)
-    return true
+    return fetched
   }
 
   #headsPort(ask: Ask): HeadsPort {
@@ -201,8 +223,8 @@ export class Pull {
       .map(({ digest, size }) => ({ ...base, digest, size }))
   }
 
-  /** @returns whether all of them are here. */
-  async #fetchBlobs(fetched: readonly Fetched[]): Promise<boolean> {
+  /** The items that the new rows are, and which of their blobs are not here. */
+  async #track(fetched: readonly Fetched[]): Promise<{ tracker: ItemTracker; missing: WantedBlob[] }> {
     const tracker = new ItemTracker(this.#run)
     for (const { head, difference } of fetched) {
       const { feedType } = head.charter.value
@@ -215,7 +237,12 @@ export class Pull {
     }
     const list = tracker.wanted
     const here = await this.#context.blobs.has(list.map((blob) => blob.digest))
-    const missing = list.filter((_, index) => here[index] !== true)
+    return { tracker, missing: list.filter((_, index) => here[index] !== true) }
+  }
+
+  /** @returns whether all of them are here. */
+  async #fetchBlobs(fetched: readonly Fetched[]): Promise<boolean> {
+    const { tracker, missing } = await this.#track(fetched)
     tracker.begin(missing)
     if (missing.length > 0) await this.#run.persist()
     await this.#context.fetcher.fetchAll(this.#link.peer, missing, {
@@ -223,6 +250,13 @@ export class Pull {
       onOutcome: ({ wanted, error }) => tracker.settle(wanted, error),
     })
     return this.#run.failures.length === 0
+  }
+
+  /** Items that go with the new state. */
+  #deletedItems({ head, difference }: Fetched): string[] {
+    const kept = new Set(difference.puts.map((row) => JSON.stringify([row.unit, row.key])))
+    const gone = difference.drops.filter(({ unit, key }) => !kept.has(JSON.stringify([unit, key])))
+    return gone.flatMap(({ unit, key }) => this.#context.itemName(head.charter.value.feedType, unit, key) ?? [])
   }
 
   async #adopt(fetched: readonly Fetched[]): Promise<void> {
@@ -238,13 +272,7 @@ export class Pull {
     } catch (error) {
       throw asFeedmeshError(error)
     }
-    for (const { head, difference } of fetched) {
-      const kept = new Set(difference.puts.map((row) => JSON.stringify([row.unit, row.key])))
-      for (const { unit, key } of difference.drops) {
-        const item = this.#context.itemName(head.charter.value.feedType, unit, key)
-        if (item !== undefined && !kept.has(JSON.stringify([unit, key]))) this.#run.deleted(item)
-      }
-    }
+    for (const one of fetched) for (const item of this.#deletedItems(one)) this.#run.deleted(item)
     await this.#context.floor.flush()
   }
 }

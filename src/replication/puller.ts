@@ -6,7 +6,7 @@ import type { Log } from '../log.ts'
 import type { Book, Link } from './book.ts'
 import type { LinkAsker } from './link-asker.ts'
 import type { LinkPolicy } from './link-policy.ts'
-import { Pull, type PullContext } from './pull.ts'
+import { Pull, type PullContext, type PullPlan } from './pull.ts'
 import type { Run, RunLog, RunProgressListener, RunTrigger } from './runs.ts'
 
 export interface PullerOptions {
@@ -33,6 +33,9 @@ export interface LinkHealth {
 }
 
 const EXCHANGE_TIMEOUT_MS = 30_000
+
+const NOTHING_WRONG = { code: '', message: '' }
+const INCOMPLETE = { code: '', message: 'some items could not be fetched; nothing of this state is visible yet' }
 
 export class Puller {
   readonly #options: PullerOptions
@@ -62,6 +65,13 @@ export class Puller {
     return await started
   }
 
+  /** What a pull of the link would fetch and delete now. @throws as a pull would fail */
+  async plan(link: Link, signal: AbortSignal): Promise<PullPlan> {
+    const { book, runs, context } = this.#options
+    const run = runs.rehearse(link.replication, link.peer)
+    return await new Pull(context, { link, replication: book.getReplication(link.replication), run, signal }).plan()
+  }
+
   async #start(link: Link, request: PullRequest): Promise<Run> {
     const { book, runs, context } = this.#options
     const run = runs.start(link.replication, link.peer, request.trigger)
@@ -71,14 +81,11 @@ export class Puller {
       await this.#renewGrant(link, request.signal)
       const replication = book.getReplication(link.replication)
       const complete = await new Pull(context, { link, replication, run, signal: request.signal }).run()
-      await run.end(
-        complete ? 'succeeded' : 'partial',
-        complete ? '' : 'some items could not be fetched; nothing of this state is visible yet',
-      )
+      await run.end(complete ? 'succeeded' : 'partial', complete ? NOTHING_WRONG : INCOMPLETE)
     } catch (thrown) {
       error = asFeedmeshError(thrown)
       if (error.code === 'INTERNAL') this.#options.log.error({ err: thrown, peer: link.peer }, 'a pull failed')
-      await run.end('failed', error.message)
+      await run.end('failed', error)
     }
     this.#note(link, run.run, error)
     await this.#confirm(link, run.run, error)

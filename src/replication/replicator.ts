@@ -37,6 +37,17 @@ const POKE_TIMEOUT_MS = 9 * 60_000
 /** Feeds of this node are signed again when this share of their lifetime is over. */
 const REFRESH_AFTER = 1 / 24
 
+export interface ReplicationPlan {
+  readonly fetch: { readonly items: number; readonly bytes: number }
+  readonly send: { readonly items: number; readonly bytes: number }
+  readonly delete: { readonly items: number }
+}
+
+function addTo(sum: { items: number; bytes: number }, more: { readonly items: number; readonly bytes: number }): void {
+  sum.items += more.items
+  sum.bytes += more.bytes
+}
+
 export interface LinkOutcome {
   readonly link: Link
   readonly received: Run | undefined
@@ -192,6 +203,30 @@ export class Replicator implements AsyncDisposable {
     const run = await this.#options.puller.pull(link, { trigger: 'manual', signal: this.#stopping.signal })
     if (run.state === 'running') throw new FeedmeshError('INTERNAL', 'a run that ended is still running')
     return { state: run.state, items: run.fetched.items, bytes: run.fetched.bytes, message: run.message }
+  }
+
+  /** What a run would fetch, send and delete, over all links. @throws as a run would fail */
+  async plan(replication: Replication): Promise<ReplicationPlan> {
+    const signal = AbortSignal.any([this.#stopping.signal, AbortSignal.timeout(POKE_TIMEOUT_MS)])
+    const plan = { fetch: { items: 0, bytes: 0 }, send: { items: 0, bytes: 0 }, delete: { items: 0 } }
+    for (const link of this.#options.book.linksOf(replication.id)) {
+      if (link.revokedAt !== null) continue
+      if (isSending(replication.mode)) addTo(plan.send, this.#unconfirmed(link))
+      if (!isReceiving(replication.mode)) continue
+      const pull = await this.#options.puller.plan(link, signal)
+      addTo(plan.fetch, pull.fetch)
+      plan.delete.items += pull.delete.items
+    }
+    return plan
+  }
+
+  /** What the other end has not confirmed to hold of our feed. */
+  #unconfirmed(link: Link): { readonly items: number; readonly bytes: number } {
+    const totals = this.#options.ledger.registry.views.get(feedIdText(link.local))?.totals
+    if (totals === undefined) return { items: 0, bytes: 0 }
+    return link.confirmed === null
+      ? { items: totals.entries, bytes: totals.bytes }
+      : { items: Math.max(0, totals.entries - link.confirmed.entries), bytes: 0 }
   }
 
   /** One run of every link of a replication, in the directions its mode says. */

@@ -25,6 +25,8 @@ const runShape = record({
   planned: [10, count],
   message: [11, text(2048)],
   failed: [12, uint()],
+  /** Code of the error that ended a failed run; empty otherwise. */
+  errorCode: [13, text(64)],
 })
 export type RunRecord = Shaped<typeof runShape>
 
@@ -45,6 +47,13 @@ const MAX_ITEMS = 10_000
 const NOTHING = { items: 0, bytes: 0 } as const
 
 export type Run = RunRecord & { readonly id: number }
+
+function createRun(id: number, begin: Pick<RunRecord, 'replication' | 'peer' | 'trigger' | 'startedAt'>): Run {
+  const nothing = { fetched: NOTHING, sent: NOTHING, deleted: 0, planned: NOTHING, failed: 0 }
+  return { id, ...begin, ...nothing, state: 'running', endedAt: null, message: '', errorCode: '' }
+}
+
+async function keepNothing(): Promise<void> {}
 
 export class RunLog {
   readonly #records: Records
@@ -103,25 +112,20 @@ export class RunLog {
   start(replication: string, peer: string, trigger: RunTrigger): ActiveRun {
     const id = this.#next
     this.#next += 1
-    const run: Run = {
-      id,
-      replication,
-      peer,
-      trigger,
-      state: 'running',
-      startedAt: this.#now(),
-      endedAt: null,
-      fetched: NOTHING,
-      sent: NOTHING,
-      deleted: 0,
-      planned: NOTHING,
-      message: '',
-      failed: 0,
-    }
+    const run = createRun(id, { replication, peer, trigger, startedAt: this.#now() })
     this.#recent.set(id, run)
     return new ActiveRun(run, {
       store: async (next, writes) => this.#store(next, [...writes, ...(await this.#pruning())]),
       end: (next, writes) => this.#end(next, writes),
+      now: this.#now,
+    })
+  }
+
+  /** A run that is never in the history: for finding out what one would do. */
+  rehearse(replication: string, peer: string): ActiveRun {
+    return new ActiveRun(createRun(0, { replication, peer, trigger: 'manual', startedAt: this.#now() }), {
+      store: keepNothing,
+      end: keepNothing,
       now: this.#now,
     })
   }
@@ -229,9 +233,12 @@ export class ActiveRun {
   }
 
   /** `succeeded` is refused while an item is missing. */
-  async end(state: 'succeeded' | 'failed' | 'partial', message: string): Promise<Run> {
+  async end(
+    state: 'succeeded' | 'failed' | 'partial',
+    why: { readonly code: string; readonly message: string },
+  ): Promise<Run> {
     const honest = state === 'succeeded' && this.#failures.length > 0 ? 'partial' : state
-    this.#update({ state: honest, endedAt: this.#port.now(), message: message.slice(0, 1500) })
+    this.#update({ state: honest, endedAt: this.#port.now(), errorCode: why.code, message: why.message.slice(0, 1500) })
     const items = [...this.#failures, ...this.#items]
     const writes = items.map(
       (item, index): Write => ({

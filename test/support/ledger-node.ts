@@ -21,7 +21,7 @@ export interface LedgerNode {
   readonly signer: Signer
   readonly clock: { now: number }
   /** Creates a feed and opens it. */
-  createFeed(name: string, feedType?: string): Promise<LedgerFeed>
+  createFeed(name: string, feedType?: string, maxFileBytes?: number): Promise<LedgerFeed>
 }
 
 export interface LedgerNodeOptions {
@@ -30,6 +30,10 @@ export interface LedgerNodeOptions {
   readonly floor?: Floor
   readonly signer?: Signer
   readonly reach?: ReachFaultPoint
+}
+
+async function fetchBlob(): Promise<never> {
+  throw new FeedmeshError('NOT_FOUND', 'not here, and this node has no peers')
 }
 
 export async function openLedgerNode(options: LedgerNodeOptions = {}): Promise<LedgerNode> {
@@ -48,15 +52,12 @@ export async function openLedgerNode(options: LedgerNodeOptions = {}): Promise<L
     reach: options.reach ?? noFaults,
     verifyMaySign: () => {},
   })
-  const fetchBlob = async (): Promise<never> => {
-    throw new FeedmeshError('NOT_FOUND', 'not here, and this node has no peers')
-  }
-  const createFeed = async (name: string, feedType = 'npm') => {
+  const createFeed = async (name: string, feedType = 'npm', maxFileBytes = 1 << 30) => {
     const local = await ledger.createFeed({
       name,
       feedType,
       publicRead: false,
-      maxFileBytes: 1 << 30,
+      maxFileBytes,
       keepRecoverySeed: async () => {},
     })
     return new LedgerFeed({ name, feedId: local.id, ledger, blobs, fetchBlob })

@@ -1,7 +1,7 @@
 /** The feed type `npm`. */
 
 import type { FeedType } from '../../../src/feeds/feed-type.ts'
-import { findKeyName } from './format.ts'
+import { findPackageKey } from './format.ts'
 import { publishTarball } from './publish.ts'
 import { registerNpmRoutes } from './routes.ts'
 
@@ -11,8 +11,8 @@ export const npmFeedType: FeedType = {
   routes: registerNpmRoutes,
   publishFile: publishTarball,
   itemName(unit, key) {
-    const version = findKeyName('v/', key)
-    return version === undefined ? undefined : `${unit}@${version}`
+    const about = findPackageKey(key)
+    return about?.kind === 'version' ? `${unit}@${about.name}` : undefined
   },
   clientSetup(url) {
     const registry = `${url}/`

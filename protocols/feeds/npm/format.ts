@@ -3,9 +3,10 @@
  * https://github.com/npm/registry/blob/main/docs/REGISTRY-API.md · https://github.com/npm/registry/blob/main/docs/responses/package-metadata.md
  *
  * Rows of a package: `v/<version>` (immutable, or burned after an unpublish), `tag/<tag>` (register: the version),
- * `deprecated/<version>` (flag: the message).
+ * `v/<version>#deprecated` (flag on the version: the message).
  */
 
+import { flagKey } from '../../../src/catalog/view.ts'
 import { FeedmeshError } from '../../../src/errors.ts'
 import { isObject, parseJson } from '../request-body.ts'
 import { baseName, parseVersion, tarballName } from './names.ts'
@@ -82,11 +83,19 @@ const INSTALL_SCRIPTS = ['preinstall', 'install', 'postinstall'] as const
 
 export const versionKey = (version: string): string => `v/${version}`
 export const tagKey = (tag: string): string => `tag/${tag}`
-export const deprecatedKey = (version: string): string => `deprecated/${version}`
+export const deprecatedKey = (version: string): string => flagKey(versionKey(version), 'deprecated')
 
-/** The part after `prefix` of a row's key, undefined when the key is of another kind. */
-export function findKeyName(prefix: 'v/' | 'tag/' | 'deprecated/', key: string): string | undefined {
-  return key.startsWith(prefix) ? key.slice(prefix.length) : undefined
+export type PackageKey = { readonly kind: 'version' | 'tag' | 'deprecated'; readonly name: string }
+
+const DEPRECATED_SUFFIX = flagKey('', 'deprecated')
+
+/** What a row of a package is about; undefined for keys of later versions. */
+export function findPackageKey(key: string): PackageKey | undefined {
+  if (key.startsWith('tag/')) return { kind: 'tag', name: key.slice('tag/'.length) }
+  if (!key.startsWith('v/')) return undefined
+  const name = key.slice('v/'.length)
+  if (name.endsWith(DEPRECATED_SUFFIX)) return { kind: 'deprecated', name: name.slice(0, -DEPRECATED_SUFFIX.length) }
+  return { kind: 'version', name }
 }
 
 /** @throws BAD_INPUT when the document is not about `name` or not a packument at all. */

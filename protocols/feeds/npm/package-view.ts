@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto'
 import semver from 'semver'
 import type { Feed, FeedRow, FeedUnit } from '../../../src/feeds/feed.ts'
-import { findKeyName } from './format.ts'
+import { findPackageKey } from './format.ts'
 
 export interface Deprecation {
   readonly row: FeedRow
@@ -28,14 +28,12 @@ export async function readPackage(feed: Feed, unit: FeedUnit): Promise<PackageVi
   const tags = new Map<string, string>()
   const deprecated = new Map<string, Deprecation>()
   for (const row of unit.rows) {
-    const version = findKeyName('v/', row.key)
-    const tag = findKeyName('tag/', row.key)
-    const deprecatedVersion = findKeyName('deprecated/', row.key)
-    if (version !== undefined && row.rowClass === 'burn') burned.add(version)
-    else if (version !== undefined && semver.valid(version) === version) versions.push([version, row])
-    else if (tag !== undefined) tags.set(tag, await readText(feed, row))
-    else if (deprecatedVersion !== undefined)
-      deprecated.set(deprecatedVersion, { row, message: await readText(feed, row) })
+    const about = findPackageKey(row.key)
+    if (about === undefined) continue
+    if (about.kind === 'tag') tags.set(about.name, await readText(feed, row))
+    else if (about.kind === 'deprecated') deprecated.set(about.name, { row, message: await readText(feed, row) })
+    else if (row.rowClass === 'burn') burned.add(about.name)
+    else if (semver.valid(about.name) === about.name) versions.push([about.name, row])
   }
   versions.sort(([a], [b]) => semver.compare(a, b) || (a < b ? -1 : 1))
   return { unit, versions: new Map(versions), burned, tags, deprecated }

@@ -1,0 +1,128 @@
+/**
+ * The data folder of a node:
+ *   identity.key   Ed25519 key (0600)             config.json   what differs from the defaults
+ *   admin.key      API key of the local commands  run.json      where the running node answers; removed when it stops
+ *   records/       LevelDB                        blobs/        files over 64 KiB
+ *   floor.json     highest manifests seen         recovery/     recovery keys of the feeds made here, until exported
+ */
+
+import { randomBytes } from 'node:crypto'
+import { mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Config } from './config.ts'
+import { CONFIG_FILE, parseConfig, writeConfig } from './config.ts'
+import { FeedmeshError } from './errors.ts'
+import { createIdentity } from './network/identity.ts'
+import { ApiKeys } from './operations/access.ts'
+import { openLevelRecords } from './store/level-records.ts'
+
+export interface DataPaths {
+  readonly identity: string
+  readonly adminKey: string
+  readonly run: string
+  readonly records: string
+  readonly blobs: string
+  readonly floor: string
+  readonly recoveryKeys: string
+}
+
+export function dataPaths(directory: string): DataPaths {
+  return {
+    identity: join(directory, 'identity.key'),
+    adminKey: join(directory, 'admin.key'),
+    run: join(directory, 'run.json'),
+    records: join(directory, 'records'),
+    blobs: join(directory, 'blobs'),
+    floor: join(directory, 'floor.json'),
+    recoveryKeys: join(directory, 'recovery'),
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path)
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
+    throw error
+  }
+}
+
+/** Whether `initDataFolder` finished here: the configuration is written last. */
+export async function isDataFolder(directory: string): Promise<boolean> {
+  return await exists(join(directory, CONFIG_FILE))
+}
+
+async function writeSecret(path: string, content: string): Promise<void> {
+  const temporary = `${path}.new`
+  {
+    await using file = await open(temporary, 'w', 0o600)
+    await file.writeFile(content)
+    await file.sync()
+  }
+  await rename(temporary, path)
+}
+
+/**
+ * Makes the folder. Interrupted half-way it can be called again: what is there is kept, the keys of commands are made anew.
+ * @returns the operator's admin key, shown this once. @throws EXISTS when the folder is complete; BAD_INPUT
+ */
+export async function initDataFolder(
+  directory: string,
+  config: Partial<Config>,
+): Promise<{ readonly peerId: string; readonly adminKey: string }> {
+  if (await isDataFolder(directory))
+    throw new FeedmeshError(
+      'EXISTS',
+      `${directory} is a data folder already; feedmesh start --data ${directory} uses it`,
+    )
+  parseConfig(config, 'the configuration given')
+  const paths = dataPaths(directory)
+  await mkdir(directory, { recursive: true, mode: 0o700 })
+  await mkdir(paths.recoveryKeys, { recursive: true, mode: 0o700 })
+  await rm(paths.identity, { force: true })
+  const { peerId } = await createIdentity(paths.identity)
+  const adminKey = await createAdminKeys(paths)
+  await writeConfig(directory, config)
+  return { peerId, adminKey }
+}
+
+async function createAdminKeys(paths: DataPaths): Promise<string> {
+  await using records = await openLevelRecords({ directory: paths.records })
+  const access = await ApiKeys.open(records, Date.now, randomBytes)
+  const local = await access.create({ feed: null, can: ['admin'], name: 'local commands' })
+  await writeSecret(paths.adminKey, `${local.key}\n`)
+  const operator = await access.create({ feed: null, can: ['admin'], name: 'operator' })
+  return operator.key
+}
+
+/** Tells local commands where the node answers. */
+export async function writeRunFile(directory: string, url: string): Promise<void> {
+  await writeSecret(dataPaths(directory).run, `${JSON.stringify({ url, pid: process.pid })}\n`)
+}
+
+export async function removeRunFile(directory: string): Promise<void> {
+  await rm(dataPaths(directory).run, { force: true })
+}
+
+/** Where the running node answers, and the key for it. @throws NODE_NOT_RUNNING, CORRUPT */
+export async function readLocalAccess(directory: string): Promise<{ readonly url: string; readonly key: string }> {
+  const paths = dataPaths(directory)
+  let run: string
+  let key: string
+  try {
+    run = await readFile(paths.run, 'utf8')
+    key = await readFile(paths.adminKey, 'utf8')
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cause
+    throw new FeedmeshError(
+      'NODE_NOT_RUNNING',
+      `no node runs on ${directory}; start it with feedmesh start --data ${directory}`,
+      { cause },
+    )
+  }
+  const { url } = JSON.parse(run) as { url?: unknown }
+  if (typeof url !== 'string')
+    throw new FeedmeshError('CORRUPT', `${paths.run} cannot be read; remove it and start the node again`)
+  return { url, key: key.trim() }
+}

@@ -1,0 +1,285 @@
+/** The composition root: reads top to bottom in the order things start; stopping is the same backwards. */
+
+import { randomBytes } from 'node:crypto'
+import { FEED_TYPES } from '../protocols/feeds/index.ts'
+import {
+  SYNC_PROTOCOL,
+  type SyncReply,
+  type SyncRequest,
+  syncReply,
+  syncRequest,
+} from '../protocols/mesh/sync/messages.ts'
+import { answerSync } from '../protocols/mesh/sync/answerer.ts'
+import { peerIdFromPublicKey } from './catalog/peer-id.ts'
+import { type Config, parseConfig, readConfig } from './config.ts'
+import { dataPaths, removeRunFile, writeRunFile } from './data-folder.ts'
+import { FeedmeshError } from './errors.ts'
+import { noFaults, type ReachFaultPoint } from './fault-points.ts'
+import type { NodeOperations } from './http/operations.ts'
+import { openHttpServer } from './http/server.ts'
+import { openFloor } from './ledger/floor.ts'
+import { Ledger } from './ledger/ledger.ts'
+import type { Log } from './log.ts'
+import type { MeshHost } from './network/host.ts'
+import { type Identity, openIdentity } from './network/identity.ts'
+import { openLibp2pHost } from './network/libp2p-host.ts'
+import { ApiKeys } from './operations/access.ts'
+import { AuditLog } from './operations/audit.ts'
+import { FeedOperations } from './operations/feed-operations.ts'
+import { OpenOperations } from './operations/node-operations.ts'
+import { Linking } from './operations/linking.ts'
+import { Problems } from './operations/problems.ts'
+import { ReplicationOperations } from './operations/replication-operations.ts'
+import { ReplicationStatus } from './operations/replication-status.ts'
+import { BlobFetcher } from './replication/blob-fetcher.ts'
+import { serveBlobs } from './replication/blob-source.ts'
+import { Book } from './replication/book.ts'
+import { createDemandFetch } from './replication/demand-fetch.ts'
+import { serveGuarded } from './replication/guard.ts'
+import type { HelloOptions } from './replication/hello.ts'
+import { LinkAnswerer } from './replication/link-answerer.ts'
+import { LinkAsker } from './replication/link-asker.ts'
+import { LinkPolicy } from './replication/link-policy.ts'
+import { Presence } from './replication/presence.ts'
+import { Puller } from './replication/puller.ts'
+import { Replicator } from './replication/replicator.ts'
+import { RunLog } from './replication/runs.ts'
+import { LedgerSyncSource } from './replication/sync-source.ts'
+import { openFileBlobs } from './store/file-blobs.ts'
+import { openLevelRecords } from './store/level-records.ts'
+import { BUILD_TIME_MS, VERSION } from './version.ts'
+
+export interface NodeOptions {
+  readonly directory: string
+  /** Options of `feedmesh start`, above the configuration file. */
+  readonly overrides: Partial<Config>
+  readonly log: Log
+  readonly reach?: ReachFaultPoint
+}
+
+export interface RunningNode extends AsyncDisposable {
+  /** Base URL of the HTTP server. */
+  readonly http: string
+  readonly peerId: string
+  /** Multiaddrs at which peers reach the node. */
+  readonly listen: readonly string[]
+  readonly operations: NodeOperations
+}
+
+interface Base {
+  readonly identity: Identity
+  readonly config: Config
+  readonly log: Log
+  readonly reach: ReachFaultPoint
+  readonly now: () => number
+}
+
+/** Everything that holds the node's data. */
+async function openStores(directory: string, base: Base, stack: AsyncDisposableStack) {
+  const paths = dataPaths(directory)
+  const { reach, log, now, identity } = base
+  const records = stack.use(await openLevelRecords({ directory: paths.records, reach, log }))
+  const blobs = await openFileBlobs({ directory: paths.blobs, records, reach, log, now })
+  const floor = await openFloor(paths.floor, reach)
+  const presence = new Presence(now, BUILD_TIME_MS)
+  const signer = { publicKey: identity.publicKey, sign: (message: Uint8Array) => identity.sign(message) }
+  const ledger = await Ledger.open({
+    records,
+    blobs,
+    floor,
+    signer,
+    now,
+    randomBytes,
+    reach,
+    verifyMaySign: () => presence.verifyMaySign(),
+  })
+  const access = await ApiKeys.open(records, now, randomBytes)
+  const runs = await RunLog.open(records, now)
+  return {
+    records,
+    blobs,
+    floor,
+    presence,
+    signer,
+    ledger,
+    access,
+    runs,
+    book: await Book.open(records),
+    audit: new AuditLog(records, now),
+  }
+}
+
+type Stores = Awaited<ReturnType<typeof openStores>>
+
+function itemName(feedType: string, unit: string, key: string): string | undefined {
+  return FEED_TYPES.find((type) => type.name === feedType)?.itemName(unit, key)
+}
+
+/** What talks to peers, except the answering side, which starts last. */
+function createMesh(base: Base, stores: Stores, host: MeshHost, stack: AsyncDisposableStack) {
+  const { identity, config, reach, now, log } = base
+  const { records, blobs, ledger, floor, presence, signer, book, runs } = stores
+  const hello: HelloOptions = {
+    software: `feedmesh/${VERSION}`,
+    instance: randomBytes(16),
+    site: config.site,
+    region: config.region,
+    now,
+    randomBytes,
+  }
+  const asker = new LinkAsker({ host, hello, presence, publicKey: identity.publicKey })
+  const policy = new LinkPolicy({ book, registry: ledger.registry, presence, signer, now, randomBytes })
+  const fetcher = new BlobFetcher({ host, records, blobs, reach })
+  const isOwn = (feedId: string) => ledger.registry.localById(feedId) !== undefined
+  const context = { host, ledger, blobs, floor, fetcher, now, reach, isOwn, itemName }
+  const puller = new Puller({ context, book, runs, policy, asker, log })
+  const replicator = stack.use(new Replicator({ host, book, ledger, puller, asker, log, now, random: Math.random }))
+  const problems = new Problems({ book, registry: ledger.registry, host, presence, floor, now })
+  const answerer = new LinkAnswerer({
+    host,
+    book,
+    registry: ledger.registry,
+    policy,
+    presence,
+    hello,
+    publicKey: identity.publicKey,
+    reach,
+    onLinked: async (link) => {
+      problems.clearRefusals(link.peer)
+      await replicator.establish(link)
+    },
+    onRefused: (peer, error) => problems.noteRefusal(peer, error),
+    onPoke: (link) => replicator.onPoke(link),
+  })
+  return { asker, policy, fetcher, puller, replicator, problems, answerer }
+}
+
+type Mesh = ReturnType<typeof createMesh>
+
+/** From here on peers are answered. */
+async function serveMesh(stores: Stores, mesh: Mesh, host: MeshHost): Promise<void> {
+  const { ledger, blobs, floor } = stores
+  const source = new LedgerSyncSource(ledger.registry, floor)
+  await mesh.answerer.serve()
+  await serveBlobs(host, mesh.policy, { registry: ledger.registry, blobs })
+  await serveGuarded<SyncRequest, SyncReply>(host, mesh.policy, {
+    protocol: SYNC_PROTOCOL,
+    verb: 'read',
+    limits: { maxInboundStreams: 16, maxDurationMs: 3_600_000 },
+    shapes: { request: syncRequest, reply: syncReply },
+    answer: async (request, replies) => {
+      for await (const reply of answerSync(source, request)) await replies.send(reply)
+    },
+  })
+}
+
+interface OperationParts {
+  readonly mesh: Mesh
+  readonly host: MeshHost
+  readonly directory: string
+  readonly stopping: AbortSignal
+}
+
+/** Addresses for join codes: loopback ones only when there is nothing else. */
+function dialable(addresses: readonly string[]): readonly string[] {
+  const outward = addresses.filter((address) => !/\/ip4\/127\.|\/ip6\/::1\//.test(address))
+  return outward.length > 0 ? outward : addresses
+}
+
+function createFeedOperations(base: Base, stores: Stores, parts: OperationParts): FeedOperations {
+  const { ledger, blobs, book, audit } = stores
+  return new FeedOperations({
+    ledger,
+    blobs,
+    feedTypes: FEED_TYPES,
+    fetchBlob: createDemandFetch({
+      book,
+      registry: ledger.registry,
+      fetcher: parts.mesh.fetcher,
+      stopping: parts.stopping,
+    }),
+    audit,
+    now: base.now,
+    recoveryKeys: dataPaths(parts.directory).recoveryKeys,
+    maxFileBytes: base.config.maxFileBytes,
+    replicationsOf: (feed) =>
+      book.replications
+        .all()
+        .filter((one) => one.feeds.some(({ local }) => local === feed))
+        .map((one) => one.id),
+  })
+}
+
+function createOperations(base: Base, stores: Stores, parts: OperationParts): OpenOperations {
+  const { identity, now } = base
+  const { ledger, book, runs, audit, access } = stores
+  const { mesh, host } = parts
+  const { registry } = ledger
+  const feeds = createFeedOperations(base, stores, parts)
+  const linking = new Linking({
+    book,
+    registry,
+    host,
+    asker: mesh.asker,
+    replicator: mesh.replicator,
+    publicKey: identity.publicKey,
+    now,
+  })
+  const replications = new ReplicationOperations({
+    book,
+    ledger,
+    linking,
+    replicator: mesh.replicator,
+    audit,
+    publicKey: identity.publicKey,
+    now,
+    randomBytes,
+    verifyMaySign: () => stores.presence.verifyMaySign(),
+    addresses: () => dialable(host.addresses()),
+    createFeed: (feed, actor) => feeds.create(feed, actor),
+  })
+  const status = new ReplicationStatus({ book, runs, puller: mesh.puller, registry, host, now })
+  return new OpenOperations({
+    feedTypes: FEED_TYPES,
+    feeds,
+    replications,
+    status,
+    access,
+    audit,
+    book,
+    host,
+    presence: stores.presence,
+    problems: mesh.problems,
+    replicator: mesh.replicator,
+    registry,
+  })
+}
+
+/** @throws BAD_INPUT, DATA_IN_USE, DATA_NEWER, CORRUPT */
+export async function openNode(options: NodeOptions): Promise<RunningNode> {
+  const { directory, log } = options
+  await using stack = new AsyncDisposableStack()
+  const config = parseConfig({ ...(await readConfig(directory)), ...options.overrides }, 'the options given')
+  const identity = await openIdentity(dataPaths(directory).identity)
+  const base: Base = { identity, config, log, reach: options.reach ?? noFaults, now: Date.now }
+  const stopping = new AbortController()
+  const stores = await openStores(directory, base, stack)
+  const host = stack.use(await openLibp2pHost({ identity, listen: config.listen, announce: config.announce, log }))
+  const mesh = createMesh(base, stores, host, stack)
+  const operations = createOperations(base, stores, { mesh, host, directory, stopping: stopping.signal })
+  await serveMesh(stores, mesh, host)
+  mesh.replicator.start()
+  const server = stack.use(await openHttpServer({ operations, config, log }))
+  operations.setHttpUrl(server.url)
+  await writeRunFile(directory, server.url)
+  stack.defer(() => removeRunFile(directory))
+  stack.defer(() => stopping.abort(new FeedmeshError('ABORTED', 'the node is stopping')))
+  const started = stack.move()
+  return {
+    http: server.url,
+    peerId: peerIdFromPublicKey(identity.publicKey),
+    listen: host.addresses(),
+    operations,
+    [Symbol.asyncDispose]: () => started.disposeAsync(),
+  }
+}

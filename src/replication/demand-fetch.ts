@@ -1,0 +1,59 @@
+/** Blobs that a client asks for and that are not here: fetched from a linked peer, once however many clients wait. */
+
+import { feedIdText } from '../catalog/charter.ts'
+import { FeedmeshError } from '../errors.ts'
+import type { BlobWanted, FetchBlob } from '../feeds/ledger-feed.ts'
+import type { Registry } from '../ledger/registry.ts'
+import type { BlobFetcher } from './blob-fetcher.ts'
+import type { Book } from './book.ts'
+
+const TIMEOUT_MS = 30 * 60_000
+
+/** Peers whose linked feed leads to the feed that named the blob. */
+function findPeers(book: Book, registry: Registry, wanted: BlobWanted): string[] {
+  const links = book.links.all().filter((link) => {
+    if (link.revokedAt !== null) return false
+    const source = feedIdText(link.remote)
+    return source === wanted.feedId || registry.views.get(source)?.closure.members.has(wanted.feedId) === true
+  })
+  return [...new Set(links.map((link) => link.peer))]
+}
+
+export function createDemandFetch(options: {
+  readonly book: Book
+  readonly registry: Registry
+  readonly fetcher: BlobFetcher
+  readonly stopping: AbortSignal
+}): FetchBlob {
+  const underWay = new Map<string, Promise<void>>()
+  const { book, registry, fetcher, stopping } = options
+
+  async function fetch(wanted: BlobWanted): Promise<void> {
+    const { feedId, unit, key, file } = wanted
+    const reasons: string[] = []
+    for (const peer of findPeers(book, registry, wanted)) {
+      let failure: FeedmeshError | undefined
+      const signal = AbortSignal.any([stopping, AbortSignal.timeout(TIMEOUT_MS)])
+      await fetcher.fetchAll(peer, [{ feedId, unit, key, digest: file.digest, size: file.size }], {
+        signal,
+        onOutcome: ({ error }) => {
+          failure = error
+        },
+      })
+      if (failure === undefined) return
+      reasons.push(`${peer}: ${failure.message}`)
+    }
+    throw new FeedmeshError(
+      'NOT_FOUND',
+      `a file of ${unit} is not here, and no peer has given it${reasons.length > 0 ? ` (${reasons.join('; ')})` : ''}`,
+    )
+  }
+
+  return async (wanted) => {
+    const running = underWay.get(wanted.file.digest)
+    if (running !== undefined) return await running
+    const started = fetch(wanted).finally(() => underWay.delete(wanted.file.digest))
+    underWay.set(wanted.file.digest, started)
+    return await started
+  }
+}

@@ -1,0 +1,153 @@
+/** The rules of the house that a reader can rely on, checked against every file. */
+
+import assert from 'node:assert/strict'
+import { readdir, readFile } from 'node:fs/promises'
+import { dirname, join, relative, resolve } from 'node:path'
+import { test } from 'node:test'
+
+const ROOT = resolve(import.meta.dirname, '..')
+
+/** Who may import whom, by room; every room may import from itself. The drawing in the README shows the same. */
+const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
+  'src/catalog': ['src/errors'],
+  'src/store': ['src/catalog', 'src/errors', 'src/fault-points', 'src/log'],
+  'protocols/mesh': ['src/catalog', 'src/errors'],
+  'src/network': ['protocols/mesh', 'src/catalog', 'src/errors', 'src/log'],
+  'src/feeds': ['src/ledger', 'src/store', 'src/catalog', 'src/errors'],
+  'src/ledger': ['src/feeds', 'src/store', 'src/catalog', 'src/errors', 'src/fault-points'],
+  'protocols/feeds': ['src/feeds', 'src/catalog', 'src/store', 'src/errors'],
+  'src/replication': [
+    'protocols/mesh',
+    'src/network',
+    'src/ledger',
+    'src/feeds',
+    'src/store',
+    'src/catalog',
+    'src/errors',
+    'src/fault-points',
+    'src/log',
+  ],
+  'src/operations': [
+    'src/replication',
+    'src/ledger',
+    'src/feeds',
+    'src/network',
+    'src/store',
+    'src/catalog',
+    'src/http',
+    'src/errors',
+    'src/version',
+  ],
+  'src/http': ['src/feeds', 'src/catalog', 'src/config', 'src/log', 'src/errors', 'src/version'],
+  'src/cli': [
+    'src/node',
+    'src/data-folder',
+    'src/http',
+    'src/feeds',
+    'src/catalog',
+    'src/config',
+    'src/operations',
+    'src/fault-points',
+    'src/log',
+    'src/errors',
+    'src/version',
+  ],
+  'src/main': ['src/cli', 'src/errors', 'src/log', 'src/version'],
+  'src/node': ['*'],
+  'src/data-folder': ['src/config', 'src/errors', 'src/network', 'src/operations', 'src/store'],
+  'src/config': ['src/errors'],
+  'src/errors': [],
+  'src/fault-points': [],
+  'src/log': [],
+  'src/version': [],
+}
+
+/** Imports that the table above would allow but that a reader must be able to rule out. */
+const ONLY_CONTRACTS: Readonly<Record<string, readonly string[]>> = {
+  // Feed types see contracts: no ledger, no database.
+  'protocols/feeds → src/store': ['src/store/blobs.ts'],
+  'protocols/feeds → src/feeds': ['src/feeds/feed.ts', 'src/feeds/feed-type.ts'],
+  'protocols/feeds → src/catalog': ['src/catalog/view.ts', 'src/catalog/digest.ts', 'src/catalog/glob.ts'],
+  'src/ledger → src/feeds': ['src/feeds/feed.ts'],
+  'src/http → src/feeds': ['src/feeds/feed.ts', 'src/feeds/feed-type.ts'],
+}
+
+async function sourceFiles(folder: string): Promise<string[]> {
+  const entries = await readdir(join(ROOT, folder), { recursive: true, withFileTypes: true })
+  const files = entries.filter((entry) => entry.isFile() && entry.name.endsWith('.ts'))
+  return files.map((entry) => relative(ROOT, join(entry.parentPath, entry.name)))
+}
+
+function roomOf(file: string): string {
+  const parts = file.split('/')
+  if (parts.length > 2) return parts.slice(0, 2).join('/')
+  return file.replace(/\.ts$/, '')
+}
+
+function importsOf(source: string): string[] {
+  const found = [
+    ...source.matchAll(/^\s*(?:import|export)\s[^'"]*?from\s+'([^']+)'/gms),
+    ...source.matchAll(/import\('([^']+)'\)/g),
+    ...source.matchAll(/^import\s+'([^']+)'/gm),
+  ]
+  return found.map((match) => match[1] ?? '')
+}
+
+const files = [...(await sourceFiles('src')), ...(await sourceFiles('protocols'))].filter(
+  (file) => !file.includes('/vectors/'),
+)
+
+test('arrows between the rooms go one way', async () => {
+  const wrong: string[] = []
+  for (const file of files) {
+    const from = roomOf(file)
+    const allowed = MAY_IMPORT[from]
+    assert.ok(allowed, `${file}: no rule for the room ${from}`)
+    for (const target of importsOf(await readFile(join(ROOT, file), 'utf8'))) {
+      if (!target.startsWith('.')) continue
+      const path = relative(ROOT, resolve(dirname(join(ROOT, file)), target))
+      const to = roomOf(path)
+      const contracts = ONLY_CONTRACTS[`${from} → ${to}`]
+      const isAllowed =
+        to === from ||
+        ((allowed.includes('*') || allowed.includes(to)) && (contracts === undefined || contracts.includes(path)))
+      if (!isAllowed) wrong.push(`${file} → ${path}`)
+    }
+  }
+  assert.deepEqual(wrong, [])
+})
+
+test('only the network room knows libp2p', async () => {
+  const wrong: string[] = []
+  for (const file of files) {
+    if (roomOf(file) === 'src/network') continue
+    const foreign = importsOf(await readFile(join(ROOT, file), 'utf8')).filter((target) =>
+      /^(@libp2p\/|libp2p$|@multiformats\/multiaddr)/.test(target),
+    )
+    if (foreign.length > 0) wrong.push(`${file} → ${foreign.join(', ')}`)
+  }
+  assert.deepEqual(wrong, [])
+})
+
+test('the catalog, the mesh protocols and the ledger’s rules use no clock, no timer and no randomness of their own', async () => {
+  const pure = files.filter((file) => ['src/catalog', 'protocols/mesh', 'src/ledger'].includes(roomOf(file)))
+  const forbidden = /\b(Date\.now|Math\.random|setTimeout|setInterval|performance\.now|randomBytes\(|process\.)/
+  const wrong: string[] = []
+  for (const file of pure) {
+    const source = (await readFile(join(ROOT, file), 'utf8')).replaceAll(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, '')
+    const hit = forbidden.exec(source)
+    if (hit !== null && !/this\.#options\.randomBytes|randomBytes:/.test(source)) wrong.push(`${file}: ${hit[0]}`)
+  }
+  assert.deepEqual(wrong, [])
+})
+
+test('only main.ts reads the command line and the environment, and ends the process', async () => {
+  const wrong: string[] = []
+  for (const file of files) {
+    if (file === 'src/main.ts') continue
+    const source = (await readFile(join(ROOT, file), 'utf8')).replaceAll(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, '')
+    const hit = /process\.(exit\(|env|argv)/.exec(source)
+    if (hit !== null) wrong.push(`${file}: ${hit[0]}`)
+  }
+  assert.deepEqual(wrong, [])
+})
