@@ -42,7 +42,7 @@ export interface BlobFetcherOptions {
 
 const STREAMS = 4
 /** Requests under way on one stream; only small blobs wait behind each other. */
-const PIPELINE = 16
+const PIPELINE = 64
 /** Small blobs that share one batch. */
 const BATCH = 64
 
@@ -94,7 +94,7 @@ export class BlobFetcher {
         })
         await this.#drainQueue(exchange, queue, { pending, onOutcome: work.onOutcome })
       } catch (error) {
-        for (const { staged } of pending) await leave(staged)
+        for (const interrupted of pending) await leave(interrupted)
         queue.push(...pending.map((one) => one.wanted))
         if (breaks < MAX_BREAKS && !work.signal.aborted) continue
         for (const wanted of queue.splice(0)) work.onOutcome({ wanted, error: asFeedmeshError(error) })
@@ -141,7 +141,9 @@ export class BlobFetcher {
   ): Promise<void> {
     let staged: StagedBlob
     try {
-      staged = await this.#options.blobs.stage({ maxBytes: wanted.size, resume: wanted.digest })
+      // Small blobs are not worth taking up again: they cost less than finding out.
+      const resume = wanted.size > MAX_INLINE_BYTES || wanted.digest.startsWith('sha512:') ? { resume: wanted.digest } : {}
+      staged = await this.#options.blobs.stage({ maxBytes: wanted.size, ...resume })
     } catch (error) {
       state.onOutcome({ wanted, error: asFeedmeshError(error) })
       return
@@ -152,10 +154,11 @@ export class BlobFetcher {
   }
 
   /** The sealed blob, or why this one failed while the stream goes on. @throws when the stream is broken */
-  async #receive(exchange: BlobExchange, { wanted, staged }: Pending) {
+  async #receive(exchange: BlobExchange, pending: Pending) {
+    const { wanted, staged } = pending
     const reply = await exchange.receive()
     if (reply.kind === 'error') {
-      await leave(staged)
+      await leave(pending)
       return parseError(reply)
     }
     if (staged.offset + reply.length !== wanted.size) {
@@ -183,8 +186,8 @@ function mayAsk(pending: readonly Pending[], next: WantedBlob): boolean {
   )
 }
 
-/** What arrived of a blob stays for the next attempt. */
-async function leave(staged: StagedBlob): Promise<void> {
-  if (staged.size > 0) await staged.keep()
+/** What arrived of a large blob stays for the next attempt. */
+async function leave({ wanted, staged }: Pending): Promise<void> {
+  if (staged.size > 0 && wanted.size > MAX_INLINE_BYTES) await staged.keep()
   else await staged[Symbol.asyncDispose]()
 }
