@@ -224,6 +224,7 @@ function createOperations(base: Base, stores: Stores, parts: OperationParts): Op
     replicator: mesh.replicator,
     publicKey: identity.publicKey,
     now,
+    reach: base.reach,
   })
   const replications = new ReplicationOperations({
     book,

@@ -3,6 +3,7 @@
 import { peerIdFromPublicKey, publicKeyFromPeerId } from '../catalog/peer-id.ts'
 import type { SyncToken } from '../catalog/token.ts'
 import { FeedmeshError } from '../errors.ts'
+import type { ReachFaultPoint } from '../fault-points.ts'
 import type { NewReplication } from '../http/operations.ts'
 import type { Registry } from '../ledger/registry.ts'
 import type { MeshHost } from '../network/host.ts'
@@ -22,6 +23,7 @@ export interface LinkingOptions {
   readonly replicator: Replicator
   readonly publicKey: Uint8Array
   readonly now: () => number
+  readonly reach: ReachFaultPoint
 }
 
 /** @throws WRONG_HUB, NOT_A_NODE, PEER_UNREACHABLE, BAD_INPUT */
@@ -78,6 +80,7 @@ export class Linking {
     await host.connect(peer, replication.addresses, signal)
     const links = await this.#agree(replication, token, { peer, asker, signal })
     await book.commit({ replications: [replication], links })
+    this.#options.reach('link.stored')
     replicator.keepConnected(replication)
     for (const link of links) await replicator.establish(link)
   }

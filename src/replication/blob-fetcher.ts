@@ -142,7 +142,8 @@ export class BlobFetcher {
     let staged: StagedBlob
     try {
       // Small blobs are not worth taking up again: they cost less than finding out.
-      const resume = wanted.size > MAX_INLINE_BYTES || wanted.digest.startsWith('sha512:') ? { resume: wanted.digest } : {}
+      const resume =
+        wanted.size > MAX_INLINE_BYTES || wanted.digest.startsWith('sha512:') ? { resume: wanted.digest } : {}
       staged = await this.#options.blobs.stage({ maxBytes: wanted.size, ...resume })
     } catch (error) {
       state.onOutcome({ wanted, error: asFeedmeshError(error) })

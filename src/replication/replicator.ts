@@ -3,7 +3,7 @@
  * peer asks for one and when an operator does.
  */
 
-import { feedIdText } from '../catalog/charter.ts'
+import { feedIdText, type Inclusion } from '../catalog/charter.ts'
 import { inclusionFor, isReceiving, isSending } from '../catalog/policy.ts'
 import { asFeedmeshError, FeedmeshError, isFeedmeshError } from '../errors.ts'
 import type { Ledger } from '../ledger/ledger.ts'
@@ -12,7 +12,7 @@ import type { MeshHost } from '../network/host.ts'
 import type { Book, Link, Replication } from './book.ts'
 import type { PokeResult } from './link-answerer.ts'
 import type { LinkAsker } from './link-asker.ts'
-import type { Puller } from './puller.ts'
+import type { Puller, PullRequest } from './puller.ts'
 import type { Run, RunProgressListener, RunTrigger } from './runs.ts'
 
 export interface ReplicatorOptions {
@@ -103,17 +103,27 @@ export class Replicator implements AsyncDisposable {
     }
   }
 
-  /** Makes the feed of this end include the one it is linked to, where content flows here. */
+  /**
+   * Makes the feed of this end include the one it is linked to, where content flows here. Does nothing when it does already:
+   * it is called before every pull, because the node may have stopped between storing a link and signing the inclusion.
+   */
   async establish(link: Link): Promise<void> {
     const { book, ledger } = this.#options
     const replication = book.getReplication(link.replication)
     if (!isReceiving(replication.mode)) return
     const { scope, mayExtend } = replication
-    await ledger.amendCharter(feedIdText(link.local), (charter) => {
-      const others = charter.includes.filter((inclusion) => Buffer.compare(inclusion.feedId, link.remote) !== 0)
-      return { includes: [...others, inclusionFor(replication, { feedId: link.remote, scope, mayExtend })] }
-    })
+    const isSource = (inclusion: Inclusion) => Buffer.compare(inclusion.feedId, link.remote) === 0
+    const local = feedIdText(link.local)
+    if (ledger.registry.charterOf(local)?.includes.some(isSource) === true) return
+    await ledger.amendCharter(local, (charter) => ({
+      includes: [...charter.includes, inclusionFor(replication, { feedId: link.remote, scope, mayExtend })],
+    }))
     this.#nextPoll.set(link.id, 0)
+  }
+
+  async #pull(link: Link, request: PullRequest): Promise<Run> {
+    await this.establish(link)
+    return await this.#options.puller.pull(link, request)
   }
 
   async #onConnected(peer: string): Promise<void> {
@@ -149,7 +159,7 @@ export class Replicator implements AsyncDisposable {
   #pullInBackground(link: Link, trigger: RunTrigger): void {
     if (!this.#mayPull(link)) return
     this.#scheduleNext(link)
-    this.#inBackground(this.#options.puller.pull(link, { trigger, signal: this.#stopping.signal }))
+    this.#inBackground(this.#pull(link, { trigger, signal: this.#stopping.signal }))
   }
 
   #scheduleNext(link: Link): void {
@@ -200,7 +210,7 @@ export class Replicator implements AsyncDisposable {
         'the replication is paused at this end; resume it with feedmesh replication resume',
       )
     this.#scheduleNext(link)
-    const run = await this.#options.puller.pull(link, { trigger: 'manual', signal: this.#stopping.signal })
+    const run = await this.#pull(link, { trigger: 'manual', signal: this.#stopping.signal })
     if (run.state === 'running') throw new FeedmeshError('INTERNAL', 'a run that ended is still running')
     return { state: run.state, items: run.fetched.items, bytes: run.fetched.bytes, message: run.message }
   }
@@ -255,7 +265,7 @@ export class Replicator implements AsyncDisposable {
     this.#scheduleNext(link)
     const { onProgress, signal, trigger = 'manual' } = options
     const received = isReceiving(replication.mode)
-      ? await this.#options.puller.pull(link, { trigger, signal, ...(onProgress === undefined ? {} : { onProgress }) })
+      ? await this.#pull(link, { trigger, signal, ...(onProgress === undefined ? {} : { onProgress }) })
       : undefined
     if (!isSending(replication.mode)) return { link, received, sent: undefined, error: undefined }
     try {
