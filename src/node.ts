@@ -1,6 +1,7 @@
 /** The composition root: reads top to bottom in the order things start; stopping is the same backwards. */
 
 import { randomBytes } from 'node:crypto'
+import { statfs } from 'node:fs/promises'
 import { FEED_TYPES } from '../protocols/feeds/index.ts'
 import {
   SYNC_PROTOCOL,
@@ -55,6 +56,8 @@ export interface NodeOptions {
   readonly overrides: Partial<Config>
   readonly log: Log
   readonly reach?: ReachFaultPoint
+  /** Unix time, ms. */
+  readonly now?: () => number
 }
 
 export interface RunningNode extends AsyncDisposable {
@@ -67,6 +70,7 @@ export interface RunningNode extends AsyncDisposable {
 }
 
 interface Base {
+  readonly directory: string
   readonly identity: Identity
   readonly config: Config
   readonly log: Log
@@ -115,9 +119,14 @@ function itemName(feedType: string, unit: string, key: string): string | undefin
   return FEED_TYPES.find((type) => type.name === feedType)?.itemName(unit, key)
 }
 
+async function freeBytes(directory: string): Promise<number> {
+  const { bavail, bsize } = await statfs(directory)
+  return bavail * bsize
+}
+
 /** What talks to peers, except the answering side, which starts last. */
 function createMesh(base: Base, stores: Stores, host: MeshHost, stack: AsyncDisposableStack) {
-  const { identity, config, reach, now, log } = base
+  const { directory, identity, config, reach, now, log } = base
   const { records, blobs, ledger, floor, presence, signer, book, runs } = stores
   const hello: HelloOptions = {
     software: `feedmesh/${VERSION}`,
@@ -134,7 +143,15 @@ function createMesh(base: Base, stores: Stores, host: MeshHost, stack: AsyncDisp
   const context = { host, ledger, blobs, floor, fetcher, now, reach, isOwn, itemName }
   const puller = new Puller({ context, book, runs, policy, asker, log })
   const replicator = stack.use(new Replicator({ host, book, ledger, puller, asker, log, now, random: Math.random }))
-  const problems = new Problems({ book, registry: ledger.registry, host, presence, floor, now })
+  const problems = new Problems({
+    book,
+    registry: ledger.registry,
+    host,
+    presence,
+    floor,
+    now,
+    freeBytes: () => freeBytes(directory),
+  })
   const answerer = new LinkAnswerer({
     host,
     book,
@@ -262,7 +279,14 @@ export async function openNode(options: NodeOptions): Promise<RunningNode> {
   await using stack = new AsyncDisposableStack()
   const config = parseConfig({ ...(await readConfig(directory)), ...options.overrides }, 'the options given')
   const identity = await openIdentity(dataPaths(directory).identity)
-  const base: Base = { identity, config, log, reach: options.reach ?? noFaults, now: Date.now }
+  const base: Base = {
+    directory,
+    identity,
+    config,
+    log,
+    reach: options.reach ?? noFaults,
+    now: options.now ?? Date.now,
+  }
   const stopping = new AbortController()
   const stores = await openStores(directory, base, stack)
   const host = stack.use(await openLibp2pHost({ identity, listen: config.listen, announce: config.announce, log }))

@@ -113,12 +113,12 @@ export class OpenOperations implements NodeOperations {
       listen: host.addresses(),
       feeds: registry.locals.size,
       replications: book.replications.all().length,
-      problems: problems.list().length,
+      problems: (await problems.list()).length,
     }
   }
 
   async doctor(): Promise<readonly Problem[]> {
-    return this.#parts.problems.list()
+    return await this.#parts.problems.list()
   }
 
   async peers(): Promise<readonly PeerSummary[]> {

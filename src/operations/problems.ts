@@ -25,7 +25,7 @@ export const PROBLEM_CODES = {
   CLOCK_WRONG: 'The clock of this node is too far off to sign.',
   CLOCK_SKEW: 'The clocks of this node and of a peer differ by more than five minutes.',
   REPLICATION_WAITING: 'A replication was added, but no node has linked with it for a day.',
-  STORAGE_FULL: 'The disk was full when something was to be stored.',
+  STORAGE_FULL: 'The disk of the data folder has too little space left to store anything.',
 } as const
 export type ProblemCode = keyof typeof PROBLEM_CODES
 
@@ -43,8 +43,12 @@ export interface ProblemsOptions {
   readonly presence: Presence
   readonly floor: Floor
   readonly now: () => number
+  /** Bytes free on the disk of the data folder. */
+  freeBytes(): Promise<number>
 }
 
+/** What the record store keeps in reserve, and as much again. */
+const MIN_FREE_BYTES = 64 * 1024 ** 2
 const DAY_MS = 24 * 3_600_000
 /** Refused attempts to link are shown for this long. */
 const REFUSAL_SHOWN_MS = DAY_MS
@@ -59,10 +63,15 @@ export class Problems {
   readonly #refusals: Refusal[] = []
   readonly #firstSeen = new Map<string, number>()
   readonly #lostSince = new Map<string, number>()
-  #storageFull: { readonly message: string; readonly at: number } | undefined
+  readonly #startedAt: number
 
   constructor(options: ProblemsOptions) {
     this.#options = options
+    this.#startedAt = options.now()
+    options.host.onPeer(({ type, peerId }) => {
+      if (type === 'disconnected') this.#lostSince.set(peerId, options.now())
+      else this.#lostSince.delete(peerId)
+    })
   }
 
   noteRefusal(peer: string, error: { readonly code: string; readonly message: string }): void {
@@ -81,19 +90,9 @@ export class Problems {
     this.#refusals.splice(0, this.#refusals.length, ...left)
   }
 
-  /** Called with each write that failed for want of space, and with undefined when one succeeded again. */
-  noteStorage(error: { readonly message: string } | undefined): void {
-    this.#storageFull = error === undefined ? undefined : { message: error.message, at: this.#options.now() }
-  }
-
-  list(): Problem[] {
-    const found = [
-      ...this.#identity(),
-      ...this.#feeds(),
-      ...this.#replications(),
-      ...this.#refused(),
-      ...this.#storage(),
-    ]
+  async list(): Promise<Problem[]> {
+    const storage = await this.#storage()
+    const found = [...this.#identity(), ...this.#feeds(), ...this.#replications(), ...this.#refused(), ...storage]
     const names = new Set(found.map((problem) => `${problem.code} ${problem.subject}`))
     for (const name of this.#firstSeen.keys()) if (!names.has(name)) this.#firstSeen.delete(name)
     return found.map(({ sinceMs, ...problem }) => {
@@ -229,12 +228,8 @@ export class Problems {
   /** Since when a linked peer has been gone, if for long enough to matter. */
   #lostFor(peer: string): number | undefined {
     const { host, now } = this.#options
-    if (host.peers().some((known) => known.peerId === peer && known.connected)) {
-      this.#lostSince.delete(peer)
-      return undefined
-    }
-    const since = this.#lostSince.get(peer) ?? now()
-    this.#lostSince.set(peer, since)
+    if (host.peers().some((known) => known.peerId === peer && known.connected)) return undefined
+    const since = this.#lostSince.get(peer) ?? this.#startedAt
     return now() - since >= GONE_AFTER_MS ? since : undefined
   }
 
@@ -251,14 +246,17 @@ export class Problems {
     }
   }
 
-  *#storage(): Generator<Found> {
-    if (this.#storageFull === undefined) return
-    yield {
-      code: 'STORAGE_FULL',
-      subject: 'data folder',
-      message: this.#storageFull.message,
-      cure: 'free space on the disk of the data folder; writing goes on by itself',
-      sinceMs: this.#storageFull.at,
-    }
+  async #storage(): Promise<Found[]> {
+    const free = await this.#options.freeBytes()
+    if (free >= MIN_FREE_BYTES) return []
+    const message = `the disk of the data folder has ${Math.floor(free / 1024 ** 2)} MiB left; below ${MIN_FREE_BYTES / 1024 ** 2} MiB nothing is stored`
+    return [
+      {
+        code: 'STORAGE_FULL',
+        subject: 'data folder',
+        message,
+        cure: 'free space on that disk; storing goes on by itself',
+      },
+    ]
   }
 }

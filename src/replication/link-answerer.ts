@@ -35,7 +35,7 @@ import {
 } from '../../protocols/mesh/link/messages.ts'
 import type { Book, Link, Replication, Token } from './book.ts'
 import { createHello, type HelloOptions, verifyCommonProtocols } from './hello.ts'
-import type { LinkPolicy } from './link-policy.ts'
+import { LINK_REVOKED, type LinkPolicy } from './link-policy.ts'
 import type { Presence } from './presence.ts'
 
 export interface PokeResult {
@@ -308,11 +308,7 @@ export class LinkAnswerer {
       .filter((link) => link.peer === session.peer && Buffer.compare(link.local, feedId) === 0)
     const live = links.find((link) => link.revokedAt === null)
     if (live !== undefined) return live
-    if (links.length > 0)
-      throw new FeedmeshError(
-        'TOKEN_REVOKED',
-        'this link was revoked at the other end; ask its operator for a new token',
-      )
+    if (links.length > 0) throw new FeedmeshError('TOKEN_REVOKED', LINK_REVOKED)
     throw new FeedmeshError('NOT_FOUND', 'there is no link between the two nodes on this feed; link again with a token')
   }
 

@@ -10,6 +10,8 @@ import type { Book, Link } from './book.ts'
 import { NOT_HERE, type Policy } from './guard.ts'
 import type { Presence } from './presence.ts'
 
+export const LINK_REVOKED = 'this link was revoked at the other end; ask its operator for a new token'
+
 export interface LinkPolicyOptions {
   readonly book: Book
   readonly registry: Registry
@@ -37,7 +39,16 @@ export class LinkPolicy implements Policy {
     if (links.length > 0) presence.verifyNotDuplicated(peer)
     if (book.grantsOf(peer, verb, feedId).length > 0) return
     if (verb === 'read' && this.#mayRelay(peer, feedId)) return
+    this.#verifyNotRevoked(peer, feedId)
     throw new FeedmeshError('NOT_FOUND', NOT_HERE)
+  }
+
+  /** A peer that was linked to the feed knows that it is here; it is told why it gets no more. @throws TOKEN_REVOKED */
+  #verifyNotRevoked(peer: string, feedId: FeedId): void {
+    const ended = this.#options.book.links
+      .all()
+      .some((link) => link.peer === peer && link.revokedAt !== null && feedIdText(link.local) === feedId)
+    if (ended) throw new FeedmeshError('TOKEN_REVOKED', LINK_REVOKED)
   }
 
   /** The feed is in the closure of one that the peer may read here, and its owner lets this node pass it on. */

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { type ClientName, type FeedTarget, openWorkbench, type Project, type Workbench, writeFiles } from './drivers.ts'
 
 /** Publishes with npm; `prefix` keeps the packages of several scenarios in one feed apart. */
-async function publishLibrary(bench: Workbench, name: string, versions: readonly string[]): Promise<Project> {
+export async function publishLibrary(bench: Workbench, name: string, versions: readonly string[]): Promise<Project> {
   const library = await bench.createProject('library', {
     name,
     version: '0.0.0',
@@ -139,6 +139,23 @@ interface Steps {
   /** Absent where the client cannot publish to a registry. */
   readonly publish?: readonly (readonly string[])[]
   readonly republish?: readonly [args: readonly string[], output: RegExp]
+}
+
+/** Two packages that are in the feed already, `scoped` at 1.1.0 and `plain` at 1.0.0, installed with nothing but the feed. */
+export async function installScenario(
+  target: FeedTarget,
+  client: ClientName,
+  names: { readonly scoped: string; readonly plain: string },
+): Promise<void> {
+  const bench = await openWorkbench(target, { client })
+  const app = await bench.createProject('app', { name: 'app', version: '1.0.0', private: true })
+  const add =
+    client === 'npm'
+      ? ['install', names.scoped, `${names.plain}@1.0.0`]
+      : stepsOf(client, names.scoped, names.plain).add
+  await app.ok(...add)
+  assert.equal(await installedVersion(app, names.scoped), '1.1.0')
+  assert.equal(await installedVersion(app, names.plain), '1.0.0')
 }
 
 /** pnpm, yarn, bun, deno: install with and without scope, frozen install on another machine, audit, whoami, publish. */

@@ -1,0 +1,96 @@
+/** A TCP proxy between two nodes that counts what passes and can hold it back, to stand for a distant peer. */
+
+import { once } from 'node:events'
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
+
+export interface WireCount {
+  /** Bytes from the side that connects. */
+  readonly up: number
+  readonly down: number
+  /** How often the direction changed to `up`: round trips, as far as nothing else is under way. */
+  readonly turns: number
+  /** Reads from the sockets, as a rough number of packets. */
+  readonly pieces: number
+}
+
+export class WireProxy implements AsyncDisposable {
+  readonly #server: Server
+  readonly #sockets = new Set<Socket>()
+  #target: { readonly host: string; readonly port: number } | undefined
+  #count = { up: 0, down: 0, turns: 0, pieces: 0 }
+  #last: 'up' | 'down' = 'down'
+  /** How long each piece is held back, ms, in each direction: half a round trip. */
+  delayMs = 0
+
+  private constructor(server: Server) {
+    this.#server = server
+    server.on('connection', (socket) => this.#accept(socket))
+  }
+
+  static async open(): Promise<WireProxy> {
+    const server = createServer()
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    return new WireProxy(server)
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port
+  }
+
+  setTarget(host: string, port: number): void {
+    this.#target = { host, port }
+  }
+
+  /** What passed since the last call. */
+  take(): WireCount {
+    const count = this.#count
+    this.#count = { up: 0, down: 0, turns: 0, pieces: 0 }
+    return count
+  }
+
+  #accept(inner: Socket): void {
+    if (this.#target === undefined) {
+      inner.destroy()
+      return
+    }
+    const outer = connect({ ...this.#target, noDelay: true })
+    inner.setNoDelay(true)
+    this.#pass(inner, outer, 'up')
+    this.#pass(outer, inner, 'down')
+  }
+
+  #pass(from: Socket, to: Socket, direction: 'up' | 'down'): void {
+    this.#sockets.add(from)
+    from.on('data', (chunk: Buffer) => {
+      this.#note(direction, chunk.length)
+      if (this.delayMs > 0) setTimeout(() => this.#write(from, to, chunk), this.delayMs)
+      else this.#write(from, to, chunk)
+    })
+    const close = (): void => {
+      this.#sockets.delete(from)
+      to.destroy()
+    }
+    from.on('close', close)
+    from.on('error', close)
+  }
+
+  #write(from: Socket, to: Socket, chunk: Buffer): void {
+    if (to.destroyed || to.write(chunk)) return
+    from.pause()
+    to.once('drain', () => from.resume())
+  }
+
+  #note(direction: 'up' | 'down', bytes: number): void {
+    this.#count[direction] += bytes
+    this.#count.pieces += 1
+    if (direction === 'up' && this.#last === 'down') this.#count.turns += 1
+    this.#last = direction
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy()
+    this.#server.close()
+    await once(this.#server, 'close')
+  }
+}

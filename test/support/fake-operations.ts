@@ -1,0 +1,370 @@
+/** A node's operations in memory, without peers: for tests of the HTTP server and of the command line. */
+
+import { randomBytes } from 'node:crypto'
+import { FEED_TYPES } from '../../protocols/feeds/index.ts'
+import { FeedmeshError } from '../../src/errors.ts'
+import type { Caller, FeedType, NativeFile, Permission } from '../../src/feeds/feed-type.ts'
+import type { Feed } from '../../src/feeds/feed.ts'
+import { createMemoryFeed } from '../../src/feeds/memory-feed.ts'
+import type {
+  Actor,
+  FeedDetails,
+  FeedSummary,
+  KeySummary,
+  NewReplication,
+  NodeOperations,
+  NodeStatus,
+  PeerSummary,
+  Problem,
+  ReplicationCreated,
+  ReplicationSummary,
+  RunDetails,
+  RunProgress,
+  RunResult,
+  RunSummary,
+  TokenSummary,
+} from '../../src/http/operations.ts'
+
+export const PEER_ID = '12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN'
+export const OTHER_PEER_ID = '12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X'
+const AT = '2026-11-23T10:00:00.000Z'
+const NOTHING = { items: 0, bytes: 0 }
+const ALL: readonly Permission[] = ['read', 'publish', 'delete', 'admin']
+
+/** Codes that `join` knows besides `fmj1_good`: each is refused in its own way. */
+export const REFUSED_CODES = {
+  fmj1_mistyped: 'TOKEN_MISTYPED',
+  fmj1_expired: 'TOKEN_EXPIRED',
+  fmj1_lost: 'PEER_UNREACHABLE',
+} as const
+
+export const SUCCEEDED: RunResult = {
+  runId: 7,
+  state: 'succeeded',
+  fetched: { items: 3, bytes: 3072 },
+  sent: NOTHING,
+  deleted: { items: 0 },
+  failed: [],
+}
+
+interface StoredFeed {
+  readonly feed: Feed
+  readonly publicRead: boolean
+}
+
+interface StoredKey extends KeySummary {
+  readonly key: string
+}
+
+export class FakeOperations implements NodeOperations {
+  readonly feedTypes: readonly FeedType[] = FEED_TYPES
+  /** Changes so far: who did what. */
+  readonly audit: { readonly actor: Actor; readonly action: string }[] = []
+  readonly replications = new Map<string, ReplicationSummary>()
+  problems: Problem[] = []
+  /** What a run of any replication does. */
+  run: (options: { onProgress?: (progress: RunProgress) => void; signal?: AbortSignal }) => Promise<RunResult> =
+    async () => SUCCEEDED
+  readonly #feeds = new Map<string, StoredFeed>()
+  readonly #keys = new Map<string, StoredKey>()
+  readonly #revoked = new Set<string>()
+
+  /** A key with every permission on the node. */
+  readonly adminKey = this.addKey(null, ALL, 'operator')
+
+  addKey(feed: string | null, can: readonly Permission[], name = `${feed ?? 'node'} ${can.join('+')}`): string {
+    const id = randomBytes(8).toString('hex')
+    const key = `fmk_${id}_${randomBytes(32).toString('base64url')}`
+    this.#keys.set(id, { id, name, feed, can, createdAt: AT, key })
+    return key
+  }
+
+  addFeed(name: string, type = 'npm', options: { readonly publicRead?: boolean; readonly maxFileBytes?: number } = {}) {
+    const { publicRead = false, maxFileBytes = 1024 ** 3 } = options
+    const feed = createMemoryFeed({ name, type, maxFileBytes })
+    this.#feeds.set(name, { feed, publicRead })
+    return feed
+  }
+
+  addReplicationOf(local: string, changes: Partial<ReplicationSummary> = {}): ReplicationSummary {
+    const replication: ReplicationSummary = {
+      id: randomBytes(4).toString('hex'),
+      feeds: [{ local, remote: 'upstream' }],
+      communication: 'outgoing',
+      mode: 'pull',
+      availability: 'full',
+      peer: OTHER_PEER_ID,
+      state: 'ok',
+      reason: '',
+      lag: { items: 0, bytes: 0, seconds: 0 },
+      lastRun: null,
+      links: [
+        {
+          peer: OTHER_PEER_ID,
+          local,
+          remote: 'upstream',
+          connected: true,
+          revoked: false,
+          confirmed: { digest: 'ab'.repeat(32), at: AT, equal: true },
+          lastError: null,
+        },
+      ],
+      ...changes,
+    }
+    this.replications.set(replication.id, replication)
+    return replication
+  }
+
+  #get(name: string): StoredFeed {
+    const stored = this.#feeds.get(name)
+    if (stored === undefined) throw new FeedmeshError('NOT_FOUND', `no feed named ${JSON.stringify(name)} here`)
+    return stored
+  }
+
+  #note(actor: Actor, action: string): void {
+    this.audit.push({ actor, action })
+  }
+
+  async #summary({ feed, publicRead }: StoredFeed): Promise<FeedSummary> {
+    let [entries, bytes] = [0, 0]
+    for await (const unit of feed.list({ limit: 10_000 })) {
+      entries += 1
+      bytes += unit.bytes
+    }
+    return { id: `id-${feed.name}`, name: feed.name, type: feed.type, publicRead, entries, bytes }
+  }
+
+  async status(): Promise<NodeStatus> {
+    return {
+      peerId: PEER_ID,
+      version: '0.1.0',
+      http: 'http://127.0.0.1:8624',
+      listen: [`/ip4/127.0.0.1/tcp/8625/p2p/${PEER_ID}`],
+      feeds: this.#feeds.size,
+      replications: this.replications.size,
+      problems: this.problems.length,
+    }
+  }
+
+  async doctor(): Promise<readonly Problem[]> {
+    return this.problems
+  }
+
+  async peers(): Promise<readonly PeerSummary[]> {
+    const rates = { inRate: 2048, outRate: 0 }
+    const addresses = ['/ip4/192.0.2.7/tcp/8625']
+    return [
+      {
+        peerId: OTHER_PEER_ID,
+        site: 'paris',
+        rttMs: 12.5,
+        direction: 'outbound',
+        connected: true,
+        ...rates,
+        addresses,
+      },
+    ]
+  }
+
+  wellKnown(requestHost: string) {
+    return {
+      peerId: PEER_ID,
+      addresses: [`/dns/${requestHost}/tcp/8625/p2p/${PEER_ID}`],
+      protocols: ['/feedmesh/sync/1'],
+      version: '0.1.0',
+    }
+  }
+
+  async createFeed(feed: { readonly name: string; readonly type: string; readonly publicRead: boolean }, actor: Actor) {
+    if (this.#feeds.has(feed.name)) throw new FeedmeshError('EXISTS', `a feed named ${feed.name} exists here`)
+    if (!this.feedTypes.some(({ name }) => name === feed.type))
+      throw new FeedmeshError('BAD_INPUT', `unknown feed type ${JSON.stringify(feed.type)}`)
+    this.addFeed(feed.name, feed.type, feed)
+    this.#note(actor, `feed create ${feed.name}`)
+    return this.#summary(this.#get(feed.name))
+  }
+
+  async listFeeds(): Promise<readonly FeedSummary[]> {
+    return Promise.all([...this.#feeds.values()].map((stored) => this.#summary(stored)))
+  }
+
+  async showFeed(name: string): Promise<FeedDetails> {
+    const summary = await this.#summary(this.#get(name))
+    const counts = { entries: summary.entries, bytes: summary.bytes }
+    const source = { feedId: 'source-id', digest: 'cd'.repeat(32), ...counts, stale: false, rank: 'above' }
+    const numbers = { epoch: 1, seq: 4, refresh: 0 }
+    const times = { issuedAt: AT, expiresAt: AT }
+    return {
+      ...summary,
+      feedId: summary.id,
+      digest: 'ab'.repeat(32),
+      sources: [source],
+      manifests: [{ feedId: summary.id, owner: PEER_ID, ...numbers, ...times, stateRoot: 'ef'.repeat(32), entries: 0 }],
+    }
+  }
+
+  async deleteFeed(name: string, actor: Actor): Promise<void> {
+    this.#get(name)
+    this.#feeds.delete(name)
+    this.#note(actor, `feed delete ${name}`)
+  }
+
+  openFeed(name: string): Feed {
+    return this.#get(name).feed
+  }
+
+  isPublicRead(name: string): boolean {
+    return this.#get(name).publicRead
+  }
+
+  async publishFile(name: string, file: NativeFile, actor: Actor) {
+    const { feed } = this.#get(name)
+    const type = this.feedTypes.find((candidate) => candidate.name === feed.type)
+    if (type === undefined) throw new FeedmeshError('NOT_FOUND', `unknown type ${feed.type}`)
+    const published = await type.publishFile(feed, file)
+    this.#note(actor, `publish ${name} ${file.name}`)
+    return published
+  }
+
+  async addReplication(wanted: NewReplication, actor: Actor): Promise<ReplicationCreated> {
+    for (const { local } of wanted.feeds) this.#get(local)
+    if (wanted.url === 'http://lost.example')
+      throw new FeedmeshError('PEER_UNREACHABLE', 'nothing answers at http://lost.example')
+    const feeds = wanted.feeds.map(({ local, remote }) => ({ local, remote: remote ?? null }))
+    const { communication, mode, availability = 'full' } = wanted
+    const changes = { feeds, communication, mode, availability, peer: null, state: 'waiting', links: [] } as const
+    const { id } = this.addReplicationOf(wanted.feeds[0]?.local ?? '', changes)
+    this.#note(actor, `replication add ${JSON.stringify(wanted)}`)
+    return wanted.token === 'new' ? { id, token: 'fmt1_secret', joinCode: 'fmj1_good' } : { id }
+  }
+
+  async listReplications(): Promise<readonly ReplicationSummary[]> {
+    return [...this.replications.values()]
+  }
+
+  async showReplication(id: string): Promise<ReplicationSummary> {
+    const replication = this.replications.get(id)
+    if (replication === undefined) throw new FeedmeshError('NOT_FOUND', `no replication ${JSON.stringify(id)}`)
+    return replication
+  }
+
+  async editReplication(id: string, changes: Parameters<NodeOperations['editReplication']>[1], actor: Actor) {
+    const current = await this.showReplication(id)
+    this.replications.set(id, { ...current, availability: changes.availability ?? current.availability })
+    this.#note(actor, `replication edit ${id} ${JSON.stringify(changes)}`)
+  }
+
+  async pauseReplication(id: string, paused: boolean, actor: Actor): Promise<void> {
+    this.replications.set(id, { ...(await this.showReplication(id)), state: paused ? 'paused' : 'ok' })
+    this.#note(actor, `replication ${paused ? 'pause' : 'resume'} ${id}`)
+  }
+
+  async removeReplication(id: string, actor: Actor): Promise<void> {
+    await this.showReplication(id)
+    this.replications.delete(id)
+    this.#note(actor, `replication remove ${id}`)
+  }
+
+  async planReplication(id: string) {
+    await this.showReplication(id)
+    return { fetch: { items: 2, bytes: 2048 }, send: NOTHING, delete: { items: 1 } }
+  }
+
+  async runReplication(
+    id: string,
+    options: { onProgress?: (progress: RunProgress) => void; signal?: AbortSignal },
+  ): Promise<RunResult> {
+    await this.showReplication(id)
+    return this.run(options)
+  }
+
+  async join(code: string, as: string | undefined, actor: Actor) {
+    this.#verifyCode(code)
+    const name = as ?? 'tools'
+    this.addFeed(name)
+    const { id } = this.addReplicationOf(name)
+    this.#note(actor, `join ${name}`)
+    return { feeds: [{ name, type: 'npm' }], replications: [id] }
+  }
+
+  async checkJoin(code: string) {
+    this.#verifyCode(code)
+    return { ok: true, checks: [{ name: 'address', ok: true, message: 'answers in 12 ms' }] }
+  }
+
+  #verifyCode(code: string): void {
+    const refusal = Object.hasOwn(REFUSED_CODES, code) ? REFUSED_CODES[code as keyof typeof REFUSED_CODES] : undefined
+    if (refusal !== undefined) throw new FeedmeshError(refusal, `join refused: ${refusal}`)
+    if (code !== 'fmj1_good') throw new FeedmeshError('TOKEN_UNKNOWN', 'the other end has no such token')
+  }
+
+  async listRuns(limit: number): Promise<readonly RunSummary[]> {
+    return [await this.showRun(7)].slice(0, limit).map(({ items: _items, ...run }) => run)
+  }
+
+  async showRun(id: number): Promise<RunDetails> {
+    if (id !== 7) throw new FeedmeshError('NOT_FOUND', `no run ${id}`)
+    const { runId, state, ...counts } = SUCCEEDED
+    return {
+      runId,
+      state,
+      replication: 'aabbccdd',
+      peer: OTHER_PEER_ID,
+      trigger: 'manual',
+      startedAt: AT,
+      endedAt: AT,
+      fetched: counts.fetched,
+      sent: counts.sent,
+      deleted: counts.deleted,
+      planned: counts.fetched,
+      message: '',
+      items: [
+        { item: 'left-pad@1.0.0', action: 'fetched', bytes: 3072 },
+        { item: 'evil\u001b[31m@1', action: 'failed', bytes: 0, code: 'CORRUPT', message: 'bytes do not match' },
+      ],
+    }
+  }
+
+  async listTokens(): Promise<readonly TokenSummary[]> {
+    const state = this.#revoked.has('aa11') ? 'revoked' : 'usable'
+    return [{ id: 'aa11', replication: 'aabbccdd', createdAt: AT, expiresAt: null, usesLeft: 3, state, links: 1 }]
+  }
+
+  async revokeToken(id: string, actor: Actor): Promise<void> {
+    if (id !== 'aa11') throw new FeedmeshError('NOT_FOUND', `no token ${JSON.stringify(id)}`)
+    this.#revoked.add(id)
+    this.#note(actor, `token revoke ${id}`)
+  }
+
+  async revokePeer(peerId: string, actor: Actor): Promise<void> {
+    if (peerId !== OTHER_PEER_ID) throw new FeedmeshError('NOT_FOUND', `no live link with peer ${peerId}`)
+    this.#note(actor, `peer revoke ${peerId}`)
+  }
+
+  async createKey(
+    key: { readonly feed: string | null; readonly can: readonly Permission[]; readonly name?: string },
+    actor: Actor,
+  ) {
+    if (key.feed !== null) this.#get(key.feed)
+    const text = this.addKey(key.feed, key.can, key.name)
+    this.#note(actor, `key create ${key.feed ?? 'node'}`)
+    return { id: text.split('_')[1] ?? '', key: text }
+  }
+
+  async listKeys(): Promise<readonly KeySummary[]> {
+    return [...this.#keys.values()].map(({ key: _key, ...summary }) => summary)
+  }
+
+  async revokeKey(id: string, actor: Actor): Promise<void> {
+    if (!this.#keys.delete(id)) throw new FeedmeshError('NOT_FOUND', `no API key ${JSON.stringify(id)}`)
+    this.#note(actor, `key revoke ${id}`)
+  }
+
+  async findCaller(key: string, feed: string | null): Promise<Caller | undefined> {
+    const stored = [...this.#keys.values()].find((candidate) => candidate.key === key)
+    if (stored === undefined) return undefined
+    const covers = stored.feed === null || stored.feed === feed
+    const implied = stored.can.includes('admin') ? ALL : [...stored.can, 'read' as const]
+    return { name: stored.name, permissions: new Set(covers ? implied : []) }
+  }
+}
