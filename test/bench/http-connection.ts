@@ -78,7 +78,7 @@ export class HttpConnection implements Disposable {
         this.#rest = bytes
         return
       }
-      this.#readHead(bytes.latin1Slice(0, end))
+      this.#readHead(bytes.toString('latin1', 0, end))
       bytes = bytes.subarray(end + HEAD_END.length)
     }
     if (this.#reading.isChunked) this.#takeChunks(bytes)
@@ -114,7 +114,7 @@ export class HttpConnection implements Disposable {
       if (reading.left === undefined) {
         const end = bytes.indexOf('\r\n', at)
         if (end < 0) break
-        const size = Number.parseInt(bytes.latin1Slice(at, end), 16)
+        const size = Number.parseInt(bytes.toString('latin1', at, end), 16)
         reading.isLastChunk = size === 0
         reading.left = size + 2
         at = end + 2

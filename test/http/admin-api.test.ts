@@ -27,6 +27,8 @@ function call(server: TestServer, method: Method, url: string, payload?: object)
   return server.app.inject({ method, url: `/api${url}`, headers, ...(payload === undefined ? {} : { payload }) })
 }
 
+const read = (name: string) => readFileSync(new URL(`../../src/http/${name}.ts`, import.meta.url), 'utf8')
+
 async function describeApi(server: TestServer): Promise<OpenApi> {
   return (await server.app.inject('/api/openapi.json')).json<OpenApi>()
 }
@@ -124,7 +126,6 @@ test('the OpenAPI document is complete', async () => {
 test('every operation of a node has a call', async () => {
   const api = ['admin/feeds', 'admin/publish', 'admin/replications', 'admin/run-now', 'admin/runs', 'admin/joins']
   const more = ['admin/tokens', 'admin/peers', 'admin/keys', 'admin/status', 'public-routes', 'authentication']
-  const read = (name: string) => readFileSync(new URL(`../../src/http/${name}.ts`, import.meta.url), 'utf8')
   const source = [...api, ...more, 'feed-host'].map(read).join('\n')
   const contract = read('operations').split('export interface NodeOperations {')[1] ?? ''
   const methods = [...contract.matchAll(/^ {2}(\w+)\(/gm)].map(([, name]) => name as keyof NodeOperations)
@@ -149,7 +150,7 @@ test('unknown fields, wrong types and missing fields are refused by name', async
     ['GET', '/runs/abc', undefined, /params\.id must be integer/],
   ] as const
   for (const [method, url, payload, message] of cases) {
-    const answer = await call(server, method, url, payload as object | undefined)
+    const answer = await call(server, method, url, payload)
     const { error } = answer.json<{ error: { code: string; message: string } }>()
     assert.equal(answer.statusCode, 400, answer.body)
     assert.equal(error.code, 'BAD_INPUT')

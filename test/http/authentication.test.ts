@@ -7,6 +7,9 @@ const basic = (user: string, key: string) => ({
 })
 const bearer = (key: string) => ({ authorization: `Bearer ${key}` })
 
+const read = (feed: string) => ({ method: 'GET', url: `/npm/${feed}/-/v1/search?text=x` }) as const
+const publish = (feed: string) => ({ method: 'PUT', url: `/npm/${feed}/lib`, payload: {} }) as const
+
 async function openFeeds() {
   const server = await openTestServer()
   const { operations } = server
@@ -45,8 +48,6 @@ test('each way of sending a key is understood', async () => {
 test('who may do what with a feed', async () => {
   const { server, keys } = await openFeeds()
   await using _ = server
-  const read = (feed: string) => ({ method: 'GET', url: `/npm/${feed}/-/v1/search?text=x` }) as const
-  const publish = (feed: string) => ({ method: 'PUT', url: `/npm/${feed}/lib`, payload: {} }) as const
   const matrix = [
     [read('open'), { none: 200, admin: 200, reader: 200, other: 200, unknown: 401 }],
     [read('shut'), { none: 401, admin: 200, reader: 200, publisher: 200, other: 403, unknown: 401 }],

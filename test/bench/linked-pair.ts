@@ -1,0 +1,65 @@
+/** A hub with a filled feed and a spoke of it, in two processes, with a proxy between them that counts. */
+
+import { cp } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Lab } from './findings.ts'
+import { type BenchNode, openNodeProcess, startNode } from './node-process.ts'
+import { WireProxy } from './wire-proxy.ts'
+
+/** Longer than any benchmark: runs happen when they are asked for. */
+const NO_POLL_MS = 6 * 3_600_000
+export const HUB_FEED = 'hub-feed'
+export const SPOKE_FEED = 'spoke-feed'
+
+/** A data folder whose feed has `entries` entries; made once a run and size. */
+export async function filledFolder({ folder, say }: Lab, entries: number): Promise<string> {
+  const filled = join(folder, '..', `filled-${entries}`)
+  await using child = openNodeProcess(filled)
+  const opened = await child.call('open', filled)
+  if (opened.isNew) {
+    say(`writing ${entries} entries`)
+    await child.call('createFeed', filled, HUB_FEED, 'npm')
+    await child.call('write', filled, HUB_FEED, { kind: 'all', count: entries, of: entries }, 1)
+  }
+  await child.call('close', filled)
+  return filled
+}
+
+export async function copyFolder(from: string, to: string): Promise<string> {
+  await cp(from, to, { recursive: true })
+  return to
+}
+
+export interface LinkedPair extends AsyncDisposable {
+  readonly hub: BenchNode
+  readonly spoke: BenchNode
+  readonly proxy: WireProxy
+  readonly replication: string
+}
+
+/** The host and port of a node's first address. */
+function endpointOf(node: BenchNode): { readonly host: string; readonly port: number } {
+  const [, host = '', port = ''] = /^\/ip4\/([^/]+)\/tcp\/(\d+)/.exec(node.listen[0] ?? '') ?? []
+  return { host, port: Number(port) }
+}
+
+async function startHub(folder: string, proxy: WireProxy, stack: AsyncDisposableStack): Promise<BenchNode> {
+  const listen = ['/ip4/127.0.0.1/tcp/0']
+  const hub = stack.use(await startNode(folder, { listen }))
+  proxy.setTarget(endpointOf(hub).host, endpointOf(hub).port)
+  return hub
+}
+
+/** Nothing has been replicated yet when it resolves, unless the first run was faster. */
+export async function linkPair(hubFolder: string, spokeFolder: string): Promise<LinkedPair> {
+  await using stack = new AsyncDisposableStack()
+  const proxy = stack.use(await WireProxy.open())
+  const hub = await startHub(hubFolder, proxy, stack)
+  const spoke = stack.use(await startNode(spokeFolder))
+  await spoke.child.call('createFeed', spoke.folder, SPOKE_FEED, 'npm')
+  const token = await hub.child.call('offer', hub.folder, HUB_FEED)
+  const addresses = [`/ip4/127.0.0.1/tcp/${proxy.port}/p2p/${hub.peerId}`]
+  const replication = await spoke.child.call('link', spoke.folder, SPOKE_FEED, { addresses, token, everyMs: NO_POLL_MS })
+  const moved = stack.move()
+  return { hub, spoke, proxy, replication, [Symbol.asyncDispose]: () => moved.disposeAsync() }
+}
