@@ -32,6 +32,7 @@ import { Linking } from './operations/linking.ts'
 import { Problems } from './operations/problems.ts'
 import { ReplicationOperations } from './operations/replication-operations.ts'
 import { ReplicationStatus } from './operations/replication-status.ts'
+import { Announcer } from './replication/announcer.ts'
 import { BlobFetcher } from './replication/blob-fetcher.ts'
 import { serveBlobs } from './replication/blob-source.ts'
 import { Book } from './replication/book.ts'
@@ -143,6 +144,9 @@ function createMesh(base: Base, stores: Stores, host: MeshHost, stack: AsyncDisp
   const context = { host, ledger, blobs, floor, fetcher, now, reach, isOwn, itemName }
   const puller = new Puller({ context, book, runs, policy, asker, log })
   const replicator = stack.use(new Replicator({ host, book, ledger, puller, asker, log, now, random: Math.random }))
+  const announcer = stack.use(
+    new Announcer({ host, ledger, book, policy, floor, log, onNews: (link) => replicator.onNews(link) }),
+  )
   const problems = new Problems({
     book,
     registry: ledger.registry,
@@ -168,7 +172,7 @@ function createMesh(base: Base, stores: Stores, host: MeshHost, stack: AsyncDisp
     onRefused: (peer, error) => problems.noteRefusal(peer, error),
     onPoke: (link) => replicator.onPoke(link),
   })
-  return { asker, policy, fetcher, puller, replicator, problems, answerer }
+  return { asker, policy, fetcher, puller, replicator, announcer, problems, answerer }
 }
 
 type Mesh = ReturnType<typeof createMesh>
@@ -293,6 +297,7 @@ export async function openNode(options: NodeOptions): Promise<RunningNode> {
   const mesh = createMesh(base, stores, host, stack)
   const operations = createOperations(base, stores, { mesh, host, directory, stopping: stopping.signal })
   await serveMesh(stores, mesh, host)
+  await mesh.announcer.start()
   mesh.replicator.start()
   const server = stack.use(await openHttpServer({ operations, config, log }))
   operations.setHttpUrl(server.url)

@@ -162,6 +162,12 @@ export class Replicator implements AsyncDisposable {
     this.#inBackground(this.#pull(link, { trigger, signal: this.#stopping.signal }))
   }
 
+  /** A peer announced something newer. What comes while a pull is under way is pulled right after it, once. */
+  onNews(link: Link): void {
+    if (this.#options.puller.isRunning(link.id)) this.#nextPoll.set(link.id, 0)
+    else this.#pullInBackground(link, 'change')
+  }
+
   #scheduleNext(link: Link): void {
     const { book, now, random } = this.#options
     const everyMs = book.replications.find(link.replication)?.everyMs ?? 60_000
