@@ -75,7 +75,8 @@ export const ERROR_KINDS = {
   MAY_NOT_SIGN: {
     http: 503,
     exit: 1,
-    meaning: 'This node must not sign now: its clock is far off, or its data was restored and has not caught up with its own past.',
+    meaning:
+      'This node must not sign now: its clock is far off, or its data was restored and has not caught up with its own past.',
   },
   INTERNAL: { http: 500, exit: 1, meaning: 'A defect in Feedmesh; the log has the details.' },
 } as const satisfies Record<string, ErrorKind>

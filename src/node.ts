@@ -15,6 +15,7 @@ import { peerIdFromPublicKey } from './catalog/peer-id.ts'
 import { type Config, parseConfig, readConfig } from './config.ts'
 import { dataPaths, removeRunFile, writeRunFile } from './data-folder.ts'
 import { FeedmeshError } from './errors.ts'
+import type { FetchBlob } from './feeds/ledger-feed.ts'
 import { noFaults, type ReachFaultPoint } from './fault-points.ts'
 import type { NodeOperations } from './http/operations.ts'
 import { openHttpServer } from './http/server.ts'
@@ -26,7 +27,9 @@ import { type Identity, openIdentity } from './network/identity.ts'
 import { openLibp2pHost } from './network/libp2p-host.ts'
 import { ApiKeys } from './operations/access.ts'
 import { AuditLog } from './operations/audit.ts'
+import type { BackupOptions } from './operations/backup.ts'
 import { FeedOperations } from './operations/feed-operations.ts'
+import { Maintenance } from './operations/maintenance.ts'
 import { OpenOperations } from './operations/node-operations.ts'
 import { Linking } from './operations/linking.ts'
 import { Problems } from './operations/problems.ts'
@@ -198,7 +201,7 @@ interface OperationParts {
   readonly mesh: Mesh
   readonly host: MeshHost
   readonly directory: string
-  readonly stopping: AbortSignal
+  readonly fetchBlob: FetchBlob
 }
 
 /** Addresses for join codes: loopback ones only when there is nothing else. */
@@ -207,18 +210,29 @@ function dialable(addresses: readonly string[]): readonly string[] {
   return outward.length > 0 ? outward : addresses
 }
 
+function createMaintenance(stores: Stores, parts: OperationParts): { maintenance: Maintenance; backup: BackupOptions } {
+  const { ledger, blobs, audit, records } = stores
+  const { directory, fetchBlob, mesh } = parts
+  const backup: BackupOptions = {
+    directory,
+    records,
+    audit,
+    openRecords: (folder) => openLevelRecords({ directory: folder }),
+    exclusively: (work) => ledger.exclusively(work),
+  }
+  return {
+    maintenance: new Maintenance({ ledger, blobs, audit, fetchBlob, pinned: () => mesh.puller.pinned() }),
+    backup,
+  }
+}
+
 function createFeedOperations(base: Base, stores: Stores, parts: OperationParts): FeedOperations {
   const { ledger, blobs, book, audit } = stores
   return new FeedOperations({
     ledger,
     blobs,
     feedTypes: FEED_TYPES,
-    fetchBlob: createDemandFetch({
-      book,
-      registry: ledger.registry,
-      fetcher: parts.mesh.fetcher,
-      stopping: parts.stopping,
-    }),
+    fetchBlob: parts.fetchBlob,
     audit,
     now: base.now,
     recoveryKeys: dataPaths(parts.directory).recoveryKeys,
@@ -262,6 +276,7 @@ function createOperations(base: Base, stores: Stores, parts: OperationParts): Op
   })
   const status = new ReplicationStatus({ book, runs, puller: mesh.puller, registry, host, now })
   return new OpenOperations({
+    ...createMaintenance(stores, parts),
     feedTypes: FEED_TYPES,
     feeds,
     replications,
@@ -295,7 +310,13 @@ export async function openNode(options: NodeOptions): Promise<RunningNode> {
   const stores = await openStores(directory, base, stack)
   const host = stack.use(await openLibp2pHost({ identity, listen: config.listen, announce: config.announce, log }))
   const mesh = createMesh(base, stores, host, stack)
-  const operations = createOperations(base, stores, { mesh, host, directory, stopping: stopping.signal })
+  const fetchBlob = createDemandFetch({
+    book: stores.book,
+    registry: stores.ledger.registry,
+    fetcher: mesh.fetcher,
+    stopping: stopping.signal,
+  })
+  const operations = createOperations(base, stores, { mesh, host, directory, fetchBlob })
   await serveMesh(stores, mesh, host)
   await mesh.announcer.start()
   mesh.replicator.start()

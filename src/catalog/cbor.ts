@@ -6,10 +6,23 @@
  * that a later minor version may add some; everything else that deviates is PEER_INVALID.
  */
 
-import { decode, encode } from 'cborg'
+import { encode } from 'cborg'
 import { FeedmeshError } from '../errors.ts'
+import { type CborValue, decodeDeterministic } from './cbor-decoder.ts'
+
+/** What a shape is made of; the CDDL files are held against it. */
+export type ShapeForm =
+  | { readonly type: 'uint'; readonly max: bigint }
+  | { readonly type: 'bytes'; readonly min: number; readonly max: number }
+  | { readonly type: 'text'; readonly max: number }
+  | { readonly type: 'bool' | 'null' }
+  | { readonly type: 'word'; readonly words: readonly string[] }
+  | { readonly type: 'list'; readonly item: ShapeForm; readonly max: number }
+  | { readonly type: 'nullable'; readonly inner: ShapeForm }
+  | { readonly type: 'record' | 'oneOf'; readonly fields: Readonly<Record<string, readonly [number, ShapeForm]>> }
 
 export interface Shape<T> {
+  readonly form: ShapeForm
   toCbor(value: T): unknown
   /** @throws PEER_INVALID; `path` names the field */
   fromCbor(value: unknown, path: string): T
@@ -23,6 +36,7 @@ function invalid(path: string, expected: string): FeedmeshError {
 
 export function uint(max = Number.MAX_SAFE_INTEGER): Shape<number> {
   return {
+    form: { type: 'uint', max: BigInt(max) },
     toCbor: (value) => value,
     fromCbor: (value, path) => {
       if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 && value <= max) return value
@@ -33,6 +47,7 @@ export function uint(max = Number.MAX_SAFE_INTEGER): Shape<number> {
 
 /** Unsigned 64-bit number as bigint. */
 export const uint64: Shape<bigint> = {
+  form: { type: 'uint', max: (1n << 64n) - 1n },
   toCbor: (value) => (value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value),
   fromCbor: (value, path) => {
     const number = typeof value === 'number' && Number.isSafeInteger(value) ? BigInt(value) : value
@@ -43,12 +58,12 @@ export const uint64: Shape<bigint> = {
 
 /** Byte string of exactly `size` bytes, or of up to `max`. */
 export function bytes(limit: { readonly size: number } | { readonly max: number }): Shape<Uint8Array> {
+  const [min, max] = 'size' in limit ? [limit.size, limit.size] : [0, limit.max]
   return {
+    form: { type: 'bytes', min, max },
     toCbor: (value) => value,
     fromCbor: (value, path) => {
-      const fits =
-        value instanceof Uint8Array && ('size' in limit ? value.length === limit.size : value.length <= limit.max)
-      if (fits) return value
+      if (value instanceof Uint8Array && value.length >= min && value.length <= max) return value
       throw invalid(path, 'size' in limit ? `${limit.size} bytes` : `at most ${limit.max} bytes`)
     },
   }
@@ -56,6 +71,7 @@ export function bytes(limit: { readonly size: number } | { readonly max: number 
 
 export function text(maxBytes: number): Shape<string> {
   return {
+    form: { type: 'text', max: maxBytes },
     toCbor: (value) => value,
     fromCbor: (value, path) => {
       if (typeof value === 'string' && value.isWellFormed() && Buffer.byteLength(value) <= maxBytes) return value
@@ -65,6 +81,7 @@ export function text(maxBytes: number): Shape<string> {
 }
 
 export const bool: Shape<boolean> = {
+  form: { type: 'bool' },
   toCbor: (value) => value,
   fromCbor: (value, path) => {
     if (typeof value === 'boolean') return value
@@ -75,6 +92,7 @@ export const bool: Shape<boolean> = {
 /** One of a fixed list of words; on the wire its index. */
 export function word<const W extends readonly string[]>(words: W): Shape<W[number]> {
   return {
+    form: { type: 'word', words },
     toCbor: (value) => words.indexOf(value),
     fromCbor: (value, path) => {
       const found = typeof value === 'number' ? words[value] : undefined
@@ -86,6 +104,7 @@ export function word<const W extends readonly string[]>(words: W): Shape<W[numbe
 
 export function list<T>(item: Shape<T>, max: number): Shape<readonly T[]> {
   return {
+    form: { type: 'list', item: item.form, max },
     toCbor: (value) => value.map((entry) => item.toCbor(entry)),
     fromCbor: (value, path) => {
       if (!Array.isArray(value) || value.length > max) throw invalid(path, `a list of at most ${max}`)
@@ -96,6 +115,7 @@ export function list<T>(item: Shape<T>, max: number): Shape<readonly T[]> {
 
 export function nullable<T>(inner: Shape<T>): Shape<T | null> {
   return {
+    form: { type: 'nullable', inner: inner.form },
     toCbor: (value) => (value === null ? null : inner.toCbor(value)),
     fromCbor: (value, path) => (value === null ? null : inner.fromCbor(value, path)),
   }
@@ -103,10 +123,18 @@ export function nullable<T>(inner: Shape<T>): Shape<T | null> {
 
 type FieldTable<F> = { readonly [K in keyof F]: readonly [key: number, shape: Shape<F[K]>] }
 
+function formOf(
+  type: 'record' | 'oneOf',
+  fields: readonly (readonly [string, readonly [number, { readonly form: ShapeForm }]])[],
+): ShapeForm {
+  return { type, fields: Object.fromEntries(fields.map(([name, [key, shape]]) => [name, [key, shape.form] as const])) }
+}
+
 /** A map with integer keys; every field is required. */
 export function record<T>(fields: FieldTable<T>): Shape<T> {
   const entries = Object.entries(fields) as [keyof T & string, readonly [number, Shape<T[keyof T]>]][]
   return {
+    form: formOf('record', entries),
     toCbor: (value) => new Map(entries.map(([name, [key, shape]]) => [key, shape.toCbor(value[name])])),
     fromCbor: (value, path) => {
       if (!(value instanceof Map)) throw invalid(path, 'a map')
@@ -120,17 +148,6 @@ export function record<T>(fields: FieldTable<T>): Shape<T> {
   }
 }
 
-const STRICT = {
-  strict: true,
-  useMaps: true,
-  allowIndefinite: false,
-  allowUndefined: false,
-  allowNaN: false,
-  allowInfinity: false,
-  allowBigInt: true,
-  rejectDuplicateMapKeys: true,
-} as const
-
 /** A map whose first key (0) holds the name of the variant as an index, and whose other keys are that variant's record. */
 export function oneOf<V extends Record<string, object>>(
   variants: {
@@ -140,6 +157,7 @@ export function oneOf<V extends Record<string, object>>(
   type Any = { readonly kind: keyof V } & V[keyof V]
   const entries = Object.entries(variants) as [keyof V & string, readonly [number, Shape<V[keyof V]>]][]
   return {
+    form: formOf('oneOf', entries),
     toCbor: (value: Any) => {
       const [tag, shape] = variants[value.kind]
       const map = shape.toCbor(value) as Map<number, unknown>
@@ -148,7 +166,8 @@ export function oneOf<V extends Record<string, object>>(
     fromCbor: (value, path) => {
       const tag: unknown = value instanceof Map ? value.get(0) : undefined
       const found = entries.find(([, [candidate]]) => candidate === tag)
-      if (found === undefined) throw invalid(path, `a message of a known kind, not ${String(tag)}`)
+      if (found === undefined)
+        throw invalid(path, `a message of a known kind, not ${typeof tag === 'number' ? tag : typeof tag}`)
       return Object.assign(found[1][1].fromCbor(value, `${path}.${found[0]}`), { kind: found[0] }) as Any
     },
   }
@@ -160,14 +179,12 @@ export function encodeCbor<T>(shape: Shape<T>, value: T): Uint8Array {
 
 /** @throws PEER_INVALID for bytes that are not the deterministic encoding of one value of the shape; `what` names it. */
 export function decodeCbor<T>(shape: Shape<T>, encoded: Uint8Array, what: string): T {
-  let value: unknown
+  let value: CborValue
   try {
-    value = decode(encoded, STRICT)
+    value = decodeDeterministic(encoded)
   } catch (cause) {
-    throw new FeedmeshError('PEER_INVALID', `${what}: not deterministic CBOR`, { cause })
-  }
-  if (!Buffer.from(encode(value)).equals(encoded)) {
-    throw new FeedmeshError('PEER_INVALID', `${what}: not in deterministic form`)
+    const why = cause instanceof Error ? cause.message : 'unreadable'
+    throw new FeedmeshError('PEER_INVALID', `${what}: not deterministic CBOR (${why})`, { cause })
   }
   return shape.fromCbor(value, what)
 }

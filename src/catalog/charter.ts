@@ -99,18 +99,19 @@ function refuse(next: Signed<Charter>, why: string): never {
   throw new FeedmeshError('FORGED', `charter version ${next.value.version} of feed ${feedIdOf(next)} ${why}`)
 }
 
+/** Whether one key signed two charters of one number: a proof that works without anything else. */
+export function isCharterFork(a: Signed<Charter>, b: Signed<Charter>): boolean {
+  const [one, two] = [a.value, b.value]
+  const sameNumber = one.version === two.version && one.generation === two.generation && one.epoch === two.epoch
+  return sameNumber && feedIdOf(a) === feedIdOf(b) && equal(a.signer, b.signer) && !equal(a.hash, b.hash)
+}
+
 /** @throws FORGED, FORKED unless `next` is a lawful successor of `current` */
 export function verifyNextCharter(current: Signed<Charter>, next: Signed<Charter>): void {
   const [old, now] = [current.value, next.value]
-  if (
-    now.version === old.version &&
-    !equal(current.hash, next.hash) &&
-    now.generation === old.generation &&
-    now.epoch === old.epoch
-  ) {
-    throw new FeedmeshError('FORKED', `feed ${feedIdOf(current)} has two charters of version ${old.version}`)
-  }
   if (feedIdOf(next) !== feedIdOf(current)) refuse(next, 'belongs to another feed')
+  if (isCharterFork(current, next))
+    throw new FeedmeshError('FORKED', `feed ${feedIdOf(current)} has two charters of version ${old.version}`)
   if (now.version !== old.version + 1 || now.previous === null || !equal(now.previous, current.hash))
     refuse(next, 'does not name its predecessor')
   if (now.feedType !== old.feedType || !equal(now.salt, old.salt)) refuse(next, 'changes the type or the salt')

@@ -1,7 +1,7 @@
 /**
  * The closure of a feed: every feed it reaches by inclusion, and what each may do there. A pure function of charters.
  *
- * Rules (protocols/mesh/README.md, "View"): nearest first, then by feedId; `through` bounds the steps beyond an inclusion;
+ * Rules (protocols/mesh/README.md, "Closure"): nearest first, then by feedId; `through` bounds the steps beyond an inclusion;
  * a feed's level is the smallest number of `below` inclusions on any path to it; rights hold along a path only if every
  * inclusion on it gives them; the scope is the union over paths of the scopes intersected along each.
  */
@@ -25,10 +25,10 @@ export interface Member {
 
 export type CharterLookup = (feedId: FeedId) => Charter | undefined
 
-/** How a path reached a feed; paths that agree in everything are one. */
-interface Arrival {
+/** How paths reached a feed; paths that agree in everything are one way. */
+interface Way {
   readonly feedId: FeedId
-  readonly steps: number
+  /** Steps that may still be taken beyond the feed. */
   readonly remaining: number
   readonly level: number
   readonly scopes: readonly (readonly string[])[]
@@ -37,16 +37,19 @@ interface Arrival {
   readonly mayExtend: boolean
 }
 
-/** More arrivals than this are not followed: beyond it only further spellings of scopes that are already wide. */
-const MAX_ARRIVALS = 20_000
+/** Different ways to one feed through one direct inclusion that are told apart; later (longer) ones are not followed. */
+export const MAX_WAYS = 16
 
-function follow(from: Arrival, edge: Inclusion): Arrival {
+function sameScope(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((glob, index) => glob === b[index])
+}
+
+function follow(from: Way, edge: Inclusion): Way {
   const scope = [...edge.scope].sort()
-  const known = scope.length === 0 || from.scopes.some((other) => other.join('\0') === scope.join('\0'))
+  const known = scope.length === 0 || from.scopes.some((other) => sameScope(other, scope))
   const below = edge.rank === 'below'
   return {
     feedId: feedIdText(edge.feedId),
-    steps: from.steps + 1,
     remaining: Math.min(from.remaining - 1, edge.through),
     level: from.level + (below ? 1 : 0),
     scopes: known ? from.scopes : [...from.scopes, scope],
@@ -56,48 +59,99 @@ function follow(from: Arrival, edge: Inclusion): Arrival {
   }
 }
 
-interface Rung {
-  readonly id: FeedId
-  /** Steps that may still be taken beyond the feed. */
+/** Whether everything that `b` allows, `a` allows. */
+function covers(a: Way, b: Way): boolean {
+  return (
+    a.remaining >= b.remaining &&
+    a.level <= b.level &&
+    (a.mayDelete || !b.mayDelete) &&
+    (a.mayTag || !b.mayTag) &&
+    (a.mayExtend || !b.mayExtend) &&
+    a.scopes.every((scope) => b.scopes.some((other) => sameScope(scope, other)))
+  )
+}
+
+interface Distance {
+  readonly steps: number
+  /** Most steps that may still be taken beyond the feed, over all paths. */
   readonly remaining: number
 }
 
-/** The feeds one step beyond `ring` that are not in `known`, by feedId. */
-function nextRing(ring: readonly Rung[], known: ReadonlyMap<FeedId, number>, charterOf: CharterLookup): Rung[] {
-  const edges = ring
-    .filter((rung) => rung.remaining > 0)
-    .flatMap((rung) => (charterOf(rung.id)?.includes ?? []).map((edge) => ({ edge, rung })))
+/** Where one step beyond `ring` leads that is new, or may be gone on from further than was known, by feedId. */
+function nextRing(
+  ring: readonly FeedId[],
+  known: ReadonlyMap<FeedId, Distance>,
+  charterOf: CharterLookup,
+): (readonly [FeedId, number])[] {
   const next = new Map<FeedId, number>()
-  for (const { edge, rung } of edges) {
-    const target = feedIdText(edge.feedId)
-    const remaining = Math.min(rung.remaining - 1, edge.through)
-    if (!known.has(target)) next.set(target, Math.max(remaining, next.get(target) ?? 0))
-  }
-  return [...next].sort(([a], [b]) => (a < b ? -1 : 1)).map(([id, remaining]) => ({ id, remaining }))
-}
-
-/** Feeds reachable through one direct inclusion with their distance, at most MAX_THROUGH_FEEDS beyond it. */
-function reachThrough(edge: Inclusion, charterOf: CharterLookup): Map<FeedId, number> {
-  const first = feedIdText(edge.feedId)
-  const steps = new Map<FeedId, number>([[first, 1]])
-  let ring: Rung[] = [{ id: first, remaining: edge.through }]
-  for (let distance = 2; ring.length > 0; distance += 1) {
-    ring = nextRing(ring, steps, charterOf).slice(0, MAX_THROUGH_FEEDS + 1 - steps.size)
-    for (const { id } of ring) steps.set(id, distance)
-  }
-  return steps
-}
-
-function admit(viewing: FeedId, charterOf: CharterLookup): Set<FeedId> {
-  const steps = new Map<FeedId, number>()
-  for (const edge of charterOf(viewing)?.includes ?? []) {
-    for (const [id, distance] of reachThrough(edge, charterOf)) {
-      steps.set(id, Math.min(distance, steps.get(id) ?? distance))
+  for (const id of ring) {
+    const left = known.get(id)?.remaining ?? 0
+    for (const edge of left > 0 ? (charterOf(id)?.includes ?? []) : []) {
+      const target = feedIdText(edge.feedId)
+      const remaining = Math.min(left - 1, edge.through)
+      if (remaining > Math.max(known.get(target)?.remaining ?? -1, next.get(target) ?? -1)) next.set(target, remaining)
     }
   }
-  steps.delete(viewing)
-  const ordered = [...steps].sort(([a, x], [b, y]) => x - y || (a < b ? -1 : 1))
-  return new Set(ordered.slice(0, MAX_CLOSURE).map(([id]) => id))
+  return [...next].sort(([a], [b]) => (a < b ? -1 : 1))
+}
+
+/** Feeds reachable through one direct inclusion with their distance: itself and at most MAX_THROUGH_FEEDS beyond, nearest first. */
+function reachThrough(viewing: FeedId, edge: Inclusion, charterOf: CharterLookup): Map<FeedId, Distance> {
+  const first = feedIdText(edge.feedId)
+  const known = new Map<FeedId, Distance>([[first, { steps: 1, remaining: edge.through }]])
+  let ring = [first]
+  for (let steps = 2; ring.length > 0; steps += 1) {
+    const expanded: FeedId[] = []
+    for (const [id, remaining] of nextRing(ring, known, charterOf)) {
+      const before = known.get(id)
+      if (id === viewing || (before === undefined && known.size > MAX_THROUGH_FEEDS)) continue
+      known.set(id, { steps: before?.steps ?? steps, remaining })
+      expanded.push(id)
+    }
+    ring = expanded
+  }
+  return known
+}
+
+/** For each direct inclusion, in the order of the charter, the feeds that count through it. */
+function admit(viewing: FeedId, charterOf: CharterLookup): { order: FeedId[]; through: ReadonlySet<FeedId>[] } {
+  const steps = new Map<FeedId, number>()
+  const reached = (charterOf(viewing)?.includes ?? []).map((edge) =>
+    feedIdText(edge.feedId) === viewing ? new Map<FeedId, Distance>() : reachThrough(viewing, edge, charterOf),
+  )
+  for (const reach of reached) {
+    for (const [id, distance] of reach) steps.set(id, Math.min(distance.steps, steps.get(id) ?? distance.steps))
+  }
+  const order = [...steps]
+    .sort(([a, x], [b, y]) => x - y || (a < b ? -1 : 1))
+    .slice(0, MAX_CLOSURE)
+    .map(([id]) => id)
+  const admitted = new Set(order)
+  return { order, through: reached.map((reach) => new Set([...reach.keys()].filter((id) => admitted.has(id)))) }
+}
+
+/** The ways to each of `feeds` through one direct inclusion, shorter ones first. */
+function waysThrough(start: Way, feeds: ReadonlySet<FeedId>, charterOf: CharterLookup): Map<FeedId, Way[]> {
+  const ways = new Map<FeedId, Way[]>([[start.feedId, [start]]])
+  const queue = [start]
+  for (const from of queue) {
+    for (const edge of from.remaining > 0 ? (charterOf(from.feedId)?.includes ?? []) : []) {
+      if (!feeds.has(feedIdText(edge.feedId))) continue
+      const way = follow(from, edge)
+      const known = ways.get(way.feedId) ?? []
+      if (known.length >= MAX_WAYS || known.some((other) => covers(other, way))) continue
+      ways.set(way.feedId, [...known, way])
+      queue.push(way)
+    }
+  }
+  return ways
+}
+
+/** The alternatives of `ways`: one that allows everything makes the others needless. */
+function joinScopes(ways: readonly Way[]): readonly (readonly (readonly string[])[])[] {
+  if (ways.some((way) => way.scopes.length === 0)) return [[]]
+  const byName = new Map(ways.map((way) => [JSON.stringify(way.scopes), way.scopes]))
+  return [...byName].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, scopes]) => scopes)
 }
 
 export class Closure {
@@ -109,13 +163,12 @@ export class Closure {
   constructor(viewing: FeedId, charterOf: CharterLookup) {
     this.viewing = viewing
     this.#charterOf = charterOf
-    this.members = this.#gather(admit(viewing, charterOf))
+    this.members = this.#gather()
   }
 
-  #gather(admitted: ReadonlySet<FeedId>): Map<FeedId, Member> {
-    const start: Arrival = {
+  #gather(): Map<FeedId, Member> {
+    const start: Way = {
       feedId: this.viewing,
-      steps: 0,
       remaining: Number.MAX_SAFE_INTEGER,
       level: 0,
       scopes: [],
@@ -123,32 +176,26 @@ export class Closure {
       mayTag: true,
       mayExtend: true,
     }
-    const members = new Map<FeedId, Member>([[this.viewing, this.#join(undefined, start)]])
-    const seen = new Set<string>()
-    const queue = [start]
-    for (let at = 0; at < queue.length && at < MAX_ARRIVALS; at += 1) {
-      const from = queue[at]!
-      for (const edge of from.remaining > 0 ? (this.#charterOf(from.feedId)?.includes ?? []) : []) {
-        const arrival = follow(from, edge)
-        const name = JSON.stringify(arrival)
-        if (!admitted.has(arrival.feedId) || seen.has(name)) continue
-        seen.add(name)
-        members.set(arrival.feedId, this.#join(members.get(arrival.feedId), arrival))
-        queue.push(arrival)
-      }
+    const { order, through } = admit(this.viewing, this.#charterOf)
+    const ways = new Map<FeedId, Way[]>(order.map((id) => [id, []]))
+    for (const [index, edge] of (this.#charterOf(this.viewing)?.includes ?? []).entries()) {
+      const feeds = through[index]
+      if (feeds?.has(feedIdText(edge.feedId)) !== true) continue
+      for (const [id, found] of waysThrough(follow(start, edge), feeds, this.#charterOf)) ways.get(id)?.push(...found)
     }
-    return members
+    const reached = [[this.viewing, [start]] as const, ...ways].filter(([, found]) => found.length > 0)
+    return new Map(reached.map(([id, found]) => [id, this.#join(id, found)]))
   }
 
-  #join(known: Member | undefined, arrival: Arrival): Member {
+  #join(feedId: FeedId, ways: readonly Way[]): Member {
     return {
-      feedId: arrival.feedId,
-      level: Math.min(arrival.level, known?.level ?? arrival.level),
-      scopes: [...(known?.scopes ?? []), arrival.scopes],
-      mayDelete: arrival.mayDelete || known?.mayDelete === true,
-      mayTag: arrival.mayTag || known?.mayTag === true,
-      mayExtend: arrival.mayExtend || known?.mayExtend === true,
-      absent: this.#charterOf(arrival.feedId) === undefined,
+      feedId,
+      level: Math.min(...ways.map((way) => way.level)),
+      scopes: joinScopes(ways),
+      mayDelete: ways.some((way) => way.mayDelete),
+      mayTag: ways.some((way) => way.mayTag),
+      mayExtend: ways.some((way) => way.mayExtend),
+      absent: this.#charterOf(feedId) === undefined,
     }
   }
 

@@ -1,4 +1,4 @@
-/** Globs over unit and item names: `*` = any run of characters, `?` = one. Everything else is literal. */
+/** Globs over unit and item names: `*` = any run of characters, `?` = one (a code point). Everything else is literal. */
 
 /** Linear in text × pattern at worst; no regular expression is built from an operator's or a peer's text. */
 export function isGlobMatch(pattern: string, text: string): boolean {
@@ -9,8 +9,8 @@ export function isGlobMatch(pattern: string, text: string): boolean {
       resumeAt = t
       p += 1
     } else if (p < pattern.length && (pattern[p] === '?' || pattern[p] === text[t])) {
+      t += pattern[p] === '?' && (text.codePointAt(t) ?? 0) > 0xffff ? 2 : 1
       p += 1
-      t += 1
     } else if (starAt >= 0) {
       p = starAt + 1
       resumeAt += 1

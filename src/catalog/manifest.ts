@@ -16,6 +16,7 @@ const hash32 = bytes({ size: 32 })
 
 /** Reserved for later: always null in this version. */
 const reserved: Shape<null> = {
+  form: { type: 'null' },
   toCbor: () => null,
   fromCbor: () => null,
 }
@@ -95,10 +96,11 @@ function sameBytes(a: Uint8Array | null, b: Uint8Array | null): boolean {
   return a === b || (a !== null && b !== null && Buffer.compare(a, b) === 0)
 }
 
-/** Whether two manifests of one (epoch, seq) sign different states: the proof that the owner forked. */
+/** Whether two manifests of one (epoch, seq) sign different states, logs or charters: the proof that the owner forked. */
 export function isFork(a: Manifest, b: Manifest): boolean {
   if (feedIdText(a.feedId) !== feedIdText(b.feedId) || a.epoch !== b.epoch || a.seq !== b.seq) return false
-  return !sameBytes(a.stateRoot, b.stateRoot) || a.logSize !== b.logSize || !sameBytes(a.previous, b.previous)
+  const sameState = sameBytes(a.stateRoot, b.stateRoot) && sameBytes(a.charter, b.charter)
+  return !sameState || a.logSize !== b.logSize || !sameBytes(a.previous, b.previous)
 }
 
 function verifySigner(manifest: Signed<Manifest>, charter: Signed<Charter>, id: FeedId): void {
@@ -123,7 +125,7 @@ function verifyTimes(value: Manifest, nowMs: number, id: FeedId): void {
   if (value.issuedAt > nowMs + MAX_CLOCK_AHEAD_MS) {
     throw new FeedmeshError(
       'PEER_INVALID',
-      `manifest of feed ${id} is issued at ${new Date(value.issuedAt).toISOString()}, in the future of this node; compare the clocks of both ends`,
+      `manifest of feed ${id} is issued ${value.issuedAt - nowMs} ms in the future of this node; compare the clocks of both ends`,
     )
   }
   if (value.expiresAt < value.issuedAt)

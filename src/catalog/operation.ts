@@ -6,22 +6,16 @@
  */
 
 import { FeedmeshError } from '../errors.ts'
-import { BinaryReader, decodeRow, encodeRow, MAX_NAME_BYTES, type Row } from './row.ts'
+import { BinaryReader, decodeRow, encodeName, encodeRow, MAX_NAME_BYTES, type Row } from './row.ts'
 
 export type Operation =
   | { readonly kind: 'put'; readonly row: Row }
   | { readonly kind: 'drop'; readonly unit: string; readonly key: string }
 
-function name(text: string): Buffer {
-  const encoded = Buffer.from(text)
-  const length = Buffer.alloc(2)
-  length.writeUInt16BE(encoded.length)
-  return Buffer.concat([length, encoded])
-}
-
+/** @throws BAD_INPUT when a limit of the format is broken */
 export function encodeOperation(operation: Operation): Uint8Array {
   if (operation.kind === 'put') return Buffer.concat([Uint8Array.of(1), encodeRow(operation.row)])
-  return Buffer.concat([Uint8Array.of(2), name(operation.unit), name(operation.key)])
+  return Buffer.concat([Uint8Array.of(2), encodeName(operation.unit, 'unit'), encodeName(operation.key, 'key')])
 }
 
 /** @throws PEER_INVALID */

@@ -53,7 +53,10 @@ export const MAX_ROW_BYTES = 1 << 20
 
 function classCode(rowClass: RowClass): number {
   const known = ROW_CLASSES.indexOf(rowClass as KnownRowClass)
-  return known >= 0 ? known : Number(rowClass.slice('unknown-'.length))
+  if (known >= 0) return known
+  const code = Number(rowClass.slice('unknown-'.length))
+  if (className(code) !== rowClass || code > 255) throw new FeedmeshError('BAD_INPUT', `a row of class ${rowClass}`)
+  return code
 }
 
 function className(code: number): RowClass {
@@ -74,7 +77,14 @@ function shortText(text: string, lengthBytes: 1 | 2, max: number, what: string):
   return out
 }
 
+/** A unit's or a row's name with its length before it. @throws BAD_INPUT */
+export function encodeName(text: string, what: 'unit' | 'key'): Buffer {
+  return shortText(text, 2, MAX_NAME_BYTES, what)
+}
+
 function encodeFile(file: RowFile): Buffer {
+  if (!Number.isSafeInteger(file.size) || file.size < 0 || file.size >= MAX_FILE_BYTES)
+    throw new FeedmeshError('BAD_INPUT', `file ${file.role}: a size of ${file.size} bytes`)
   if ((file.chunkRoot !== undefined) !== file.size >= CHUNKED_FROM_BYTES) {
     throw new FeedmeshError(
       'BAD_INPUT',
@@ -95,6 +105,8 @@ export function encodeRow(row: Row): Uint8Array {
     throw new FeedmeshError('BAD_INPUT', `inline metadata of ${row.meta.length} bytes`)
   if (row.files.length > MAX_ROW_FILES)
     throw new FeedmeshError('BAD_INPUT', `a row may name at most ${MAX_ROW_FILES} files`)
+  if (hasMetaFault(row.meta, row.files)) throw new FeedmeshError('BAD_INPUT', META_FAULT)
+  if (row.stamp < 0n || row.stamp >= 1n << 64n) throw new FeedmeshError('BAD_INPUT', `a stamp of ${row.stamp}`)
   const head = Buffer.alloc(10)
   head[0] = ROW_VERSION
   head[1] = classCode(row.rowClass)
@@ -103,8 +115,7 @@ export function encodeRow(row: Row): Uint8Array {
   metaLength.writeUInt16BE(row.meta.length)
   const fileCount = Buffer.alloc(2)
   fileCount.writeUInt16BE(row.files.length)
-  const unit = shortText(row.unit, 2, MAX_NAME_BYTES, 'unit')
-  const key = shortText(row.key, 2, MAX_NAME_BYTES, 'key')
+  const [unit, key] = [encodeName(row.unit, 'unit'), encodeName(row.key, 'key')]
   return Buffer.concat([head, unit, key, metaLength, row.meta, fileCount, ...row.files.map(encodeFile)])
 }
 
@@ -187,17 +198,17 @@ export function decodeRow(encoded: Uint8Array): Row {
   if (fileCount > MAX_ROW_FILES) throw new FeedmeshError('PEER_INVALID', `row: ${fileCount} files`)
   const files = Array.from({ length: fileCount }, () => decodeFile(reader))
   reader.end()
-  verifyMetaForm(meta, files)
+  if (hasMetaFault(meta, files)) throw new FeedmeshError('PEER_INVALID', META_FAULT)
   return { rowClass, stamp, unit, key, meta, files }
 }
 
-function verifyMetaForm(meta: Uint8Array, files: readonly RowFile[]): void {
+const META_FAULT = 'row: metadata is either inline or, above 1 KiB, one file'
+
+/** Whether metadata has more than one form in this row. */
+function hasMetaFault(meta: Uint8Array, files: readonly RowFile[]): boolean {
   const metaFiles = files.filter((file) => file.role === META_ROLE)
   const [file] = metaFiles
-  if (file === undefined) return
-  if (metaFiles.length > 1 || meta.length > 0 || file.size <= MAX_INLINE_META_BYTES) {
-    throw new FeedmeshError('PEER_INVALID', 'row: metadata is either inline or, above 1 KiB, one file')
-  }
+  return file !== undefined && (metaFiles.length > 1 || meta.length > 0 || file.size <= MAX_INLINE_META_BYTES)
 }
 
 /** Digest of a row as the state trie commits to it. */

@@ -6,7 +6,7 @@
  */
 
 import { createPublicKey, type KeyObject, verify } from 'node:crypto'
-import { FeedmeshError } from '../errors.ts'
+import { asFeedmeshError, FeedmeshError } from '../errors.ts'
 import { bytes, decodeCbor, encodeCbor, record, type Shape } from './cbor.ts'
 import { sha256 } from './digest.ts'
 
@@ -33,7 +33,10 @@ export interface Signed<T> {
 /** Largest signed object, bytes: a charter with 512 inclusions of a few scopes each fits. */
 export const MAX_SIGNED_BYTES = 256 * 1024
 
-const envelope = record({
+/** What the envelope adds to a payload at most. */
+const ENVELOPE_BYTES = 128
+
+export const envelopeShape = record({
   payload: [1, bytes({ max: MAX_SIGNED_BYTES })],
   signer: [2, bytes({ size: 32 })],
   signature: [3, bytes({ size: 64 })],
@@ -70,24 +73,43 @@ export function hashObject(domain: SignatureDomain, payload: Uint8Array): Uint8A
   return sha256(domainPrefix(domain), payload)
 }
 
+/** @throws BAD_INPUT for a value that no node would accept: it breaks a limit of its shape or is too large */
 export function signObject<T>(domain: SignatureDomain, shape: Shape<T>, value: T, signer: Signer): Signed<T> {
   const payload = encodeCbor(shape, value)
+  verifyAcceptable(domain, shape, payload)
   const signature = signMessage(domain, payload, signer)
-  const encoded = encodeCbor(envelope, { payload, signer: signer.publicKey, signature })
+  const encoded = encodeCbor(envelopeShape, { payload, signer: signer.publicKey, signature })
   return { value, signer: signer.publicKey, bytes: encoded, hash: hashObject(domain, payload) }
+}
+
+/** What is signed and stored but cannot be read again would stop the feed for good. */
+function verifyAcceptable(domain: SignatureDomain, shape: Shape<unknown>, payload: Uint8Array): void {
+  if (payload.length > MAX_SIGNED_BYTES - ENVELOPE_BYTES) {
+    throw new FeedmeshError(
+      'BAD_INPUT',
+      `a ${domain} of ${payload.length} bytes is over the limit of ${MAX_SIGNED_BYTES - ENVELOPE_BYTES}`,
+    )
+  }
+  try {
+    decodeCbor(shape, payload, domain)
+  } catch (cause) {
+    throw new FeedmeshError('BAD_INPUT', `this ${domain} cannot be signed: ${asFeedmeshError(cause).message}`, {
+      cause,
+    })
+  }
 }
 
 /** Decodes and checks the signature; whether `signer` is the right key is the caller's question. @throws PEER_INVALID, FORGED */
 export function openObject<T>(domain: SignatureDomain, shape: Shape<T>, encoded: Uint8Array): Signed<T> {
   if (encoded.length > MAX_SIGNED_BYTES)
     throw new FeedmeshError('PEER_INVALID', `${domain}: larger than ${MAX_SIGNED_BYTES} bytes`)
-  const { payload, signer, signature } = decodeCbor(envelope, encoded, `signed ${domain}`)
+  const { payload, signer, signature } = decodeCbor(envelopeShape, encoded, `signed ${domain}`)
   verifyMessage(domain, payload, signer, signature)
   return { value: decodeCbor(shape, payload, domain), signer, bytes: encoded, hash: hashObject(domain, payload) }
 }
 
 /** Like `openObject` for bytes of our own store, whose signature was checked when they came in. */
 export function reopenObject<T>(domain: SignatureDomain, shape: Shape<T>, encoded: Uint8Array): Signed<T> {
-  const { payload, signer } = decodeCbor(envelope, encoded, `stored ${domain}`)
+  const { payload, signer } = decodeCbor(envelopeShape, encoded, `stored ${domain}`)
   return { value: decodeCbor(shape, payload, domain), signer, bytes: encoded, hash: hashObject(domain, payload) }
 }

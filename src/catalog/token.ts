@@ -50,7 +50,10 @@ function parsePrintable<T>(input: string, form: { prefix: string; shape: Shape<T
     )
   if (!compact.startsWith(form.prefix)) throw mistyped(`it must start with ${form.prefix}`)
   if (compact.length > 64 * 1024) throw mistyped('it is too long')
-  const raw = Buffer.from(compact.slice(form.prefix.length), 'base64url')
+  const encoded = compact.slice(form.prefix.length)
+  const raw = Buffer.from(encoded, 'base64url')
+  // Node skips what is no base64url, and ignores the last bits of a cut character.
+  if (raw.toString('base64url') !== encoded) throw mistyped('it has characters that do not belong there')
   const body = raw.subarray(0, Math.max(0, raw.length - CHECKSUM_BYTES))
   const checksum = raw.subarray(body.length)
   const expected = sha256(form.prefix, body).subarray(0, CHECKSUM_BYTES)

@@ -7,6 +7,7 @@
 import type { FeedId } from './charter.ts'
 import type { Closure, Member } from './closure.ts'
 import { sha256 } from './digest.ts'
+import { isFeedmeshError } from '../errors.ts'
 import { BinaryReader, contentDigest, encodeRow, type Row } from './row.ts'
 import type { Stamp } from './stamp.ts'
 
@@ -94,64 +95,85 @@ function isContent(row: Row): boolean {
   return row.rowClass !== 'tombstone' && !row.rowClass.startsWith('unknown')
 }
 
-/** Steps 1 and 2: rows in scope, without those that a tombstone acts on; and the content that tombstones hold a key with. */
-function admitRows(
-  closure: Closure,
-  rowsOf: ReadonlyMap<FeedId, readonly Row[]>,
-  unit: string,
-): { candidates: Candidate[]; held: Map<string, Buffer> } {
+/** Content that a tombstone holds a key with: other bytes under it stay blocked in the feeds that `actor` may act on. */
+interface Hold {
+  readonly actor: Member
+  readonly content: Buffer
+}
+
+interface Admitted {
+  readonly candidates: Candidate[]
+  readonly holds: ReadonlyMap<string, readonly Hold[]>
+}
+
+/** undefined for metadata that is no tombstone's: such a row is hidden, and stops nobody's view. */
+function findTarget(row: Row): TombstoneTarget | undefined {
+  try {
+    return row.rowClass === 'tombstone' ? decodeTombstone(row.meta) : undefined
+  } catch (error) {
+    if (isFeedmeshError(error, 'PEER_INVALID')) return undefined
+    throw error
+  }
+}
+
+/** Steps 1 and 2: rows in scope, without those that a tombstone acts on; and what tombstones hold keys with. */
+function admitRows(closure: Closure, rowsOf: ReadonlyMap<FeedId, readonly Row[]>, unit: string): Admitted {
   const members = [...closure.members.values()].filter(
     (member) => rowsOf.has(member.feedId) && closure.isInScope(member, unit),
   )
   const all = members.flatMap((member) =>
     (rowsOf.get(member.feedId) ?? []).map((row) => ({ row, feedId: member.feedId, member })),
   )
-  const held = new Map<string, Buffer>()
+  const holds = new Map<string, Hold[]>()
   const gone = new Map<string, Stamp>()
   for (const { row, member } of all) {
-    if (row.rowClass !== 'tombstone') continue
-    const target = decodeTombstone(row.meta)
-    const owner = closure.members.get(target.feedId)
-    if (owner === undefined || !closure.mayAct('delete', member, owner)) continue
+    const target = findTarget(row)
+    const owner = target && closure.members.get(target.feedId)
+    if (target === undefined || owner === undefined || !closure.mayAct('delete', member, owner)) continue
     const name = `${target.feedId} ${target.key}`
-    gone.set(name, target.stamp > (gone.get(name) ?? 0n) ? target.stamp : (gone.get(name) ?? 0n))
-    held.set(target.key, target.content)
+    const known = gone.get(name)
+    gone.set(name, known === undefined || target.stamp > known ? target.stamp : known)
+    holds.set(target.key, [...(holds.get(target.key) ?? []), { actor: member, content: target.content }])
   }
   const isGone = (candidate: Candidate) =>
     candidate.row.stamp <= (gone.get(`${candidate.feedId} ${candidate.row.key}`) ?? -1n)
-  return { candidates: all.filter((candidate) => isContent(candidate.row) && !isGone(candidate)), held }
+  return { candidates: all.filter((candidate) => isContent(candidate.row) && !isGone(candidate)), holds }
 }
 
-/** Step 3: rows of a worse level do not count where a better level has any, unless every inclusion to them says so. */
-function dropLateLevels(candidates: readonly Candidate[]): Candidate[] {
-  const best = Math.min(...candidates.map((candidate) => candidate.member.level))
-  return candidates.filter((candidate) => candidate.member.level === best || candidate.member.mayExtend)
+/**
+ * Step 3: rows of a worse level do not count where a better level has any, unless every inclusion to them says so. Flags of
+ * the better level do not count for this: they mark rows that somebody else may have.
+ */
+function dropLateLevels(candidates: readonly Candidate[]): readonly Candidate[] {
+  const content = candidates.filter((candidate) => candidate.row.rowClass !== 'flag')
+  const best = content.reduce((level, { member }) => Math.min(level, member.level), Number.POSITIVE_INFINITY)
+  return candidates.filter(({ member }) => member.level <= best || member.mayExtend)
 }
 
 class UnitMerge {
   readonly #closure: Closure
   readonly #candidates: readonly Candidate[]
   readonly #contributors: readonly Member[]
-  readonly #held: ReadonlyMap<string, Buffer>
+  readonly #holds: Admitted['holds']
   readonly #winners = new Map<string, VisibleRow>()
   readonly #blocked: string[] = []
 
-  constructor(closure: Closure, candidates: readonly Candidate[], held: ReadonlyMap<string, Buffer>) {
+  constructor(closure: Closure, candidates: readonly Candidate[], holds: Admitted['holds']) {
     this.#closure = closure
     this.#candidates = candidates
     this.#contributors = [...new Set(candidates.map((one) => one.member))]
-    this.#held = held
+    this.#holds = holds
   }
 
   run(): MergedUnit {
-    const byKey = Map.groupBy(this.#candidates, (candidate) => candidate.row.key)
+    // In order of keys, so that what a flag marks (a prefix of its key) is decided before it.
+    const byKey = [...Map.groupBy(this.#candidates, (candidate) => candidate.row.key)].sort(([a], [b]) =>
+      compareKeys(a, b),
+    )
     for (const [key, candidates] of byKey) {
-      const left = candidates.filter(
-        (one) => !candidates.some((other) => this.#closure.outranks(other.member, one.member)),
-      )
       this.#decideFixed(
         key,
-        left.filter((one) => one.row.rowClass === 'immutable' || one.row.rowClass === 'burn'),
+        this.#best(candidates).filter((one) => one.row.rowClass === 'immutable' || one.row.rowClass === 'burn'),
       )
     }
     for (const [key, candidates] of byKey) {
@@ -159,6 +181,12 @@ class UnitMerge {
     }
     const rows = [...this.#winners.values()].sort((a, b) => compareKeys(a.row.key, b.row.key))
     return { rows, blocked: this.#blocked.sort(compareKeys) }
+  }
+
+  /** Those that no other outranks. */
+  #best(candidates: readonly Candidate[]): readonly Candidate[] {
+    if (candidates.length === 1) return candidates
+    return candidates.filter((one) => !candidates.some((other) => this.#closure.outranks(other.member, one.member)))
   }
 
   /** Immutable rows and burns: a burn stands; one content is one thing; two are a conflict that an operator settles. */
@@ -170,13 +198,12 @@ class UnitMerge {
       return
     }
     const [only] = left
-    if (only !== undefined && left.length === 1 && !this.#held.has(key)) {
+    if (only !== undefined && left.length === 1 && !this.#holds.has(key)) {
       this.#winners.set(key, only)
       return
     }
     const contents = new Set(left.map((one) => contentDigest(one.row).toString('hex')))
-    const held = this.#held.get(key)?.toString('hex')
-    if (contents.size > 1 || (held !== undefined && !contents.has(held))) {
+    if (contents.size > 1 || left.every((one) => this.#isHeld(one))) {
       this.#blocked.push(key)
       return
     }
@@ -187,12 +214,20 @@ class UnitMerge {
     )
   }
 
-  /** Registers and flags: the newest of those whose writer may act on what it touches, else the newest of the others. */
+  /** Whether a tombstone that acts on the row's feed holds its key with other content. */
+  #isHeld(one: Candidate): boolean {
+    const holds = this.#holds.get(one.row.key)?.filter((hold) => this.#closure.mayAct('delete', hold.actor, one.member))
+    if (holds === undefined || holds.length === 0) return false
+    const content = contentDigest(one.row)
+    return holds.some((hold) => !hold.content.equals(content))
+  }
+
+  /** Registers and flags: the newest of those whose writer may act on what it touches, else the newest register of the others. */
   #decideMovable(key: string, candidates: readonly Candidate[]): void {
     const movable = candidates.filter((one) => one.row.rowClass === 'register' || one.row.rowClass === 'flag')
     const entitled = movable.filter((one) => this.#isEntitled(one))
-    const left = entitled.filter((one) => !entitled.some((other) => this.#closure.outranks(other.member, one.member)))
-    const winner = newest(left) ?? newest(movable.filter((one) => one.row.rowClass === 'register'))
+    const winner =
+      newest(this.#best(entitled)) ?? newest(this.#best(movable.filter((one) => one.row.rowClass === 'register')))
     if (winner !== undefined) this.#winners.set(key, winner)
   }
 
@@ -208,9 +243,9 @@ class UnitMerge {
 
 /** `rowsOf` holds the unit's rows of each adopted feed of the closure; feeds without rows may be missing. */
 export function mergeUnit(closure: Closure, rowsOf: ReadonlyMap<FeedId, readonly Row[]>, unit: string): MergedUnit {
-  const { candidates, held } = admitRows(closure, rowsOf, unit)
+  const { candidates, holds } = admitRows(closure, rowsOf, unit)
   if (candidates.length === 0) return { rows: [], blocked: [] }
-  return new UnitMerge(closure, dropLateLevels(candidates), held).run()
+  return new UnitMerge(closure, dropLateLevels(candidates), holds).run()
 }
 
 /** What the digest of a view says of one visible row: its content; of registers and flags also who wrote it and when. */

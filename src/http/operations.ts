@@ -208,6 +208,39 @@ export interface NodeStatus {
   readonly problems: number
 }
 
+export interface Damage {
+  /** Feed, unit, key and role of the file; or the feed whose rows do not lead to their signed root. */
+  readonly item: string
+  readonly digest: string
+  readonly kind: 'missing' | 'corrupt'
+  readonly repaired: boolean
+  /** Why it was not repaired; empty otherwise. */
+  readonly message: string
+}
+
+export interface VerifyReport {
+  readonly blobs: number
+  readonly bytes: number
+  readonly feeds: number
+  readonly damaged: readonly Damage[]
+}
+
+export interface ReclaimReport {
+  readonly blobs: number
+  readonly bytes: number
+  /** Feeds of other nodes that nothing here counts any more. */
+  readonly feeds: number
+  /** Named by nobody, but stored too lately to be sure. */
+  readonly kept: number
+}
+
+export interface BackupReport {
+  readonly directory: string
+  readonly records: number
+  readonly blobs: number
+  readonly bytes: number
+}
+
 /** Who asks for a change, for the audit log. */
 export interface Actor {
   readonly name: string
@@ -256,9 +289,7 @@ export interface NodeOperations {
   ): Promise<void>
   pauseReplication(id: string, paused: boolean, actor: Actor): Promise<void>
   removeReplication(id: string, actor: Actor): Promise<void>
-  planReplication(
-    id: string,
-  ): Promise<{
+  planReplication(id: string): Promise<{
     readonly fetch: { readonly items: number; readonly bytes: number }
     readonly send: { readonly items: number; readonly bytes: number }
     readonly delete: { readonly items: number }
@@ -276,15 +307,20 @@ export interface NodeOperations {
     readonly feeds: readonly { readonly name: string; readonly type: string }[]
     readonly replications: readonly string[]
   }>
-  checkJoin(
-    code: string,
-  ): Promise<{
+  checkJoin(code: string): Promise<{
     readonly ok: boolean
     readonly checks: readonly { readonly name: string; readonly ok: boolean; readonly message: string }[]
   }>
 
   listRuns(limit: number): Promise<readonly RunSummary[]>
   showRun(id: number): Promise<RunDetails>
+
+  /** Reads every blob and row again and compares with what was signed; `repair` fetches damaged blobs from peers. */
+  verify(options: { readonly repair: boolean; readonly signal: AbortSignal }, actor: Actor): Promise<VerifyReport>
+  /** Removes what nothing names any more; `isDryRun` only counts. */
+  reclaim(options: { readonly isDryRun: boolean }, actor: Actor): Promise<ReclaimReport>
+  /** A copy of the data folder at a folder of this machine that does not exist yet, made while the node runs. */
+  backup(directory: string, actor: Actor): Promise<BackupReport>
 
   listTokens(): Promise<readonly TokenSummary[]>
   revokeToken(id: string, actor: Actor): Promise<void>

@@ -193,6 +193,39 @@ export class Ledger {
     })
   }
 
+  /** Runs `work` while no state changes: nothing is published or adopted meanwhile. It must not change states itself. */
+  exclusively<T>(work: () => Promise<T>): Promise<T> {
+    return this.#exclusive(work)
+  }
+
+  /** Forgets feeds that no view counts: their rows, trie, log and charters. The floor remembers them. */
+  forgetUnused(): Promise<number> {
+    return this.#exclusive(async () => {
+      const unused = this.registry.unusedStates()
+      for (const state of unused) {
+        const { number, generation, feedId } = state
+        await this.#options.records.write([{ type: 'del', key: keys.feed(number) }])
+        this.registry.states.delete(feedId)
+        for (const range of [
+          keys.rows(number, generation),
+          keys.nodes(number, generation),
+          keys.charters(number),
+          keys.allOperations(number),
+          keys.viewRows(number),
+          keys.viewNodes(number),
+          keys.viewUnits(number),
+        ]) {
+          await this.#options.records.clear(range)
+        }
+        await this.#options.records.write([
+          { type: 'del', key: keys.state(number) },
+          { type: 'del', key: keys.view(number) },
+        ])
+      }
+      return unused.length
+    })
+  }
+
   /** A feed of another node, from its verified charter chain, before its first manifest is here. */
   learnFeed(charters: readonly Signed<Charter>[]): Promise<FeedState> {
     return this.#exclusive(async () => {
@@ -290,11 +323,13 @@ export class Ledger {
   }
 
   /**
-   * Makes verified states visible, together. `extra` goes into the same batch (blob records, charters).
+   * Makes verified states visible, together. `extra` goes into the same batch (charters); `verifyReady` is asked while no
+   * other change can happen.
    * @throws CONFLICT when one was computed from a state that is no longer the current one, or the set is not closed
    */
-  adopt(verified: readonly VerifiedState[], extra: readonly Write[]): Promise<void> {
+  adopt(verified: readonly VerifiedState[], extra: readonly Write[], verifyReady: () => Promise<void>): Promise<void> {
     return this.#exclusive(async () => {
+      await verifyReady()
       const states = new Map(this.registry.states)
       for (const one of verified) {
         if (this.registry.states.get(one.state.feedId) !== one.base) {

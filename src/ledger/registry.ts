@@ -144,6 +144,12 @@ export class Registry {
     return [...ids].flatMap((id) => states.get(id) ?? [])
   }
 
+  /** States that no view counts: what is left of removed feeds and replications. */
+  unusedStates(): FeedState[] {
+    const counted = new Set([...this.views.values()].flatMap((view) => [...view.closure.members.keys()]))
+    return [...this.states.values()].filter((state) => !counted.has(state.feedId))
+  }
+
   nextFeedNumber(): number {
     return Math.max(0, ...[...this.states.values()].map((state) => state.number)) + 1
   }

@@ -5,6 +5,7 @@ import type { Caller, FeedType, NativeFile } from '../feeds/feed-type.ts'
 import type { Feed } from '../feeds/feed.ts'
 import type {
   Actor,
+  BackupReport,
   FeedDetails,
   FeedSummary,
   KeySummary,
@@ -13,6 +14,7 @@ import type {
   NodeStatus,
   PeerSummary,
   Problem,
+  ReclaimReport,
   ReplicationCreated,
   ReplicationSummary,
   RunDetails,
@@ -20,6 +22,7 @@ import type {
   RunResult,
   RunSummary,
   TokenSummary,
+  VerifyReport,
 } from '../http/operations.ts'
 import type { Registry } from '../ledger/registry.ts'
 import type { MeshHost } from '../network/host.ts'
@@ -30,7 +33,9 @@ import type { LinkOutcome, Replicator } from '../replication/replicator.ts'
 import { VERSION } from '../version.ts'
 import type { ApiKeys, NewKey } from './access.ts'
 import type { AuditLog } from './audit.ts'
+import { type BackupOptions, createBackup } from './backup.ts'
 import type { FeedOperations } from './feed-operations.ts'
+import type { Maintenance } from './maintenance.ts'
 import type { Problems } from './problems.ts'
 import type { ReplicationOperations } from './replication-operations.ts'
 import type { ReplicationStatus } from './replication-status.ts'
@@ -48,6 +53,8 @@ export interface NodeOperationsParts {
   readonly problems: Problems
   readonly replicator: Replicator
   readonly registry: Registry
+  readonly maintenance: Maintenance
+  readonly backup: BackupOptions
 }
 
 /** Of several links: one failed makes it partial, all failed makes it failed. */
@@ -249,6 +256,18 @@ export class OpenOperations implements NodeOperations {
 
   showRun(id: number): Promise<RunDetails> {
     return this.#parts.status.showRun(id)
+  }
+
+  verify(options: { readonly repair: boolean; readonly signal: AbortSignal }, actor: Actor): Promise<VerifyReport> {
+    return this.#parts.maintenance.verify(options, actor)
+  }
+
+  reclaim(options: { readonly isDryRun: boolean }, actor: Actor): Promise<ReclaimReport> {
+    return this.#parts.maintenance.reclaim(options, actor)
+  }
+
+  backup(directory: string, actor: Actor): Promise<BackupReport> {
+    return createBackup(directory, this.#parts.backup, actor)
   }
 
   async listTokens(): Promise<readonly TokenSummary[]> {

@@ -9,12 +9,16 @@ import type { Book } from './book.ts'
 
 const TIMEOUT_MS = 30 * 60_000
 
-/** Peers whose linked feed leads to the feed that named the blob. */
+/** Peers that may have it: those it came from, and those that replicate our own feed. */
 function findPeers(book: Book, registry: Registry, wanted: BlobWanted): string[] {
   const links = book.links.all().filter((link) => {
     if (link.revokedAt !== null) return false
     const source = feedIdText(link.remote)
-    return source === wanted.feedId || registry.views.get(source)?.closure.members.has(wanted.feedId) === true
+    return (
+      source === wanted.feedId ||
+      feedIdText(link.local) === wanted.feedId ||
+      registry.views.get(source)?.closure.members.has(wanted.feedId) === true
+    )
   })
   return [...new Set(links.map((link) => link.peer))]
 }

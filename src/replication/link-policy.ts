@@ -38,6 +38,7 @@ export class LinkPolicy implements Policy {
     const links = book.linksWith(peer)
     if (links.length > 0) presence.verifyNotDuplicated(peer)
     if (book.grantsOf(peer, verb, feedId).length > 0) return
+    if (verb === 'read' && links.length > 0 && this.#isOwnedBy(publicKeyFromPeerId(peer), feedId)) return
     if (verb === 'read' && this.#mayRelay(peer, feedId)) return
     this.#verifyNotRevoked(peer, feedId)
     throw new FeedmeshError('NOT_FOUND', NOT_HERE)
@@ -60,8 +61,13 @@ export class LinkPolicy implements Policy {
   }
 
   #isOwner(feedId: FeedId): boolean {
+    return this.#isOwnedBy(this.#options.signer.publicKey, feedId)
+  }
+
+  /** A linked owner may have its own feed back: after a disk failed, or a backup was restored. */
+  #isOwnedBy(publicKey: Uint8Array, feedId: FeedId): boolean {
     const owner = this.#options.registry.charterOf(feedId)?.owner
-    return owner !== undefined && Buffer.compare(owner, this.#options.signer.publicKey) === 0
+    return owner !== undefined && Buffer.compare(owner, publicKey) === 0
   }
 
   /** A chain held by this node that is good for `verb` on the feed now. */

@@ -6,6 +6,7 @@
  */
 
 import { feedIdBytes, type FeedId, feedIdText } from '../catalog/charter.ts'
+import type { Digest } from '../catalog/digest.ts'
 import { isInScope } from '../catalog/glob.ts'
 import { META_ROLE, type Row } from '../catalog/row.ts'
 import { asFeedmeshError, FeedmeshError, isFeedmeshError } from '../errors.ts'
@@ -79,6 +80,7 @@ export class Pull {
   readonly #replication: Replication
   readonly #run: ActiveRun
   readonly #signal: AbortSignal
+  #pinned: readonly Digest[] = []
 
   constructor(
     context: PullContext,
@@ -94,6 +96,11 @@ export class Pull {
     this.#replication = work.replication
     this.#run = work.run
     this.#signal = work.signal
+  }
+
+  /** Blobs named by rows that are on their way to be adopted. */
+  get pinned(): readonly Digest[] {
+    return this.#pinned
   }
 
   /** @returns whether everything the peer has signed is here now. @throws why it failed as a whole */
@@ -236,6 +243,7 @@ export class Pull {
       }
     }
     const list = tracker.wanted
+    this.#pinned = list.map((blob) => blob.digest)
     const here = await this.#context.blobs.has(list.map((blob) => blob.digest))
     return { tracker, missing: list.filter((_, index) => here[index] !== true) }
   }
@@ -259,6 +267,13 @@ export class Pull {
     return gone.flatMap(({ unit, key }) => this.#context.itemName(head.charter.value.feedType, unit, key) ?? [])
   }
 
+  /** Blobs may have been reclaimed between the look and this moment, in which nothing can be. @throws CONFLICT */
+  async #verifyStillHere(): Promise<void> {
+    const here = await this.#context.blobs.has(this.#pinned)
+    if (here.includes(false))
+      throw new FeedmeshError('CONFLICT', 'files that were here a moment ago have been reclaimed')
+  }
+
   async #adopt(fetched: readonly Fetched[]): Promise<void> {
     if (fetched.length === 0) return
     const charters: Write[] = fetched.flatMap(({ head, verified }) =>
@@ -268,6 +283,7 @@ export class Pull {
       await this.#context.ledger.adopt(
         fetched.map(({ verified }) => verified),
         charters,
+        () => this.#verifyStillHere(),
       )
     } catch (error) {
       throw asFeedmeshError(error)

@@ -1,6 +1,7 @@
 /** Runs pulls: one at a time a link, with history, the grant renewed before and both ends told of the outcome after. */
 
 import { feedIdText } from '../catalog/charter.ts'
+import type { Digest } from '../catalog/digest.ts'
 import { asFeedmeshError, type FeedmeshError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Book, Link } from './book.ts'
@@ -41,6 +42,7 @@ export class Puller {
   readonly #options: PullerOptions
   readonly #running = new Map<string, Promise<Run>>()
   readonly #health = new Map<string, LinkHealth>()
+  readonly #pulls = new Map<string, Pull>()
 
   constructor(options: PullerOptions) {
     this.#options = options
@@ -48,6 +50,11 @@ export class Puller {
 
   healthOf(link: string): LinkHealth | undefined {
     return this.#health.get(link)
+  }
+
+  /** Blobs that running pulls hold for rows that are not adopted yet. */
+  pinned(): Digest[] {
+    return [...this.#pulls.values()].flatMap((pull) => pull.pinned)
   }
 
   isRunning(link: string): boolean {
@@ -80,13 +87,16 @@ export class Puller {
     try {
       await this.#renewGrant(link, request.signal)
       const replication = book.getReplication(link.replication)
-      const complete = await new Pull(context, { link, replication, run, signal: request.signal }).run()
+      const pull = new Pull(context, { link, replication, run, signal: request.signal })
+      this.#pulls.set(link.id, pull)
+      const complete = await pull.run()
       await run.end(complete ? 'succeeded' : 'partial', complete ? NOTHING_WRONG : INCOMPLETE)
     } catch (thrown) {
       error = asFeedmeshError(thrown)
       if (error.code === 'INTERNAL') this.#options.log.error({ err: thrown, peer: link.peer }, 'a pull failed')
       await run.end('failed', error)
     }
+    this.#pulls.delete(link.id)
     this.#note(link, run.run, error)
     await this.#confirm(link, run.run, error)
     return run.run

@@ -80,6 +80,7 @@ export const keys = {
   /** Operations of a feed's log. */
   operation: (feed: number, epoch: number, index: number) => table('l', u32(feed), u32(epoch), u64(index)),
   operations: (feed: number, epoch: number) => under(table('l', u32(feed), u32(epoch))),
+  allOperations: (feed: number) => under(table('l', u32(feed))),
 
   /** Root and totals of a feed's view. */
   view: (feed: number) => table('V', u32(feed)),

@@ -1,0 +1,174 @@
+/** Looking after what is stored: verify against digests and signed roots, mend from peers, reclaim, copy. */
+
+import type { FeedId } from '../catalog/charter.ts'
+import { type Digest, isDigest } from '../catalog/digest.ts'
+import { decodeRow, placeOf, type Row, type RowFile, rowDigest } from '../catalog/row.ts'
+import { buildTrie, type TrieEntry } from '../catalog/trie.ts'
+import { asFeedmeshError, isFeedmeshError } from '../errors.ts'
+import type { FetchBlob } from '../feeds/ledger-feed.ts'
+import type { Actor, Damage, ReclaimReport, VerifyReport } from '../http/operations.ts'
+import type { FeedState } from '../ledger/feed-state.ts'
+import type { Ledger } from '../ledger/ledger.ts'
+import type { BlobStore } from '../store/blobs.ts'
+import { keys } from '../store/keys.ts'
+import type { AuditLog } from './audit.ts'
+
+export interface MaintenanceOptions {
+  readonly ledger: Ledger
+  readonly blobs: BlobStore
+  readonly fetchBlob: FetchBlob
+  readonly audit: AuditLog
+  /** Blobs that running pulls have fetched or are about to: named by rows that are not adopted yet. */
+  pinned(): Iterable<Digest>
+}
+
+interface Reference {
+  readonly feedId: FeedId
+  readonly row: Row
+  readonly file: RowFile
+}
+
+function withChunkList(file: RowFile): RowFile[] {
+  return file.chunkRoot === undefined
+    ? [file]
+    : [file, { role: `${file.role} chunks`, digest: file.chunkRoot, size: 0 }]
+}
+
+export class Maintenance {
+  readonly #options: MaintenanceOptions
+
+  constructor(options: MaintenanceOptions) {
+    this.#options = options
+  }
+
+  /** Every file that a row of a known feed names, chunk lists included. */
+  async *#references(): AsyncGenerator<Reference> {
+    const { registry } = this.#options.ledger
+    for (const { feedId, number, generation } of registry.states.values()) {
+      for await (const [, value] of registry.records.scan(keys.rows(number, generation))) {
+        const row = decodeRow(value)
+        for (const file of row.files.flatMap(withChunkList)) yield { feedId, row, file }
+      }
+    }
+  }
+
+  /** Reads every blob that is here and compares; with `repair`, damaged ones are fetched again from peers. */
+  async verify(
+    options: { readonly repair: boolean; readonly signal: AbortSignal },
+    actor: Actor,
+  ): Promise<VerifyReport> {
+    const { registry } = this.#options.ledger
+    const damaged: Damage[] = []
+    const seen = new Set<Digest>()
+    let bytes = 0
+    for (const state of registry.states.values()) {
+      if (!(await this.#isWhole(state)))
+        damaged.push({
+          item: `feed ${state.feedId}`,
+          digest: state.root.hash.toString('hex'),
+          kind: 'corrupt',
+          repaired: false,
+          message:
+            'its rows do not lead to the signed root; restore a backup, or remove the replication and add it again',
+        })
+    }
+    for await (const reference of this.#references()) {
+      if (seen.has(reference.file.digest)) continue
+      seen.add(reference.file.digest)
+      const damage = await this.#verifyFile(reference, options)
+      if (damage === undefined) bytes += reference.file.size
+      else damaged.push(damage)
+    }
+    await this.#options.audit.note(
+      actor,
+      options.repair ? 'verify --repair' : 'verify',
+      `${damaged.length} of ${seen.size} blobs damaged`,
+    )
+    return { blobs: seen.size, bytes, feeds: registry.states.size, damaged }
+  }
+
+  async #isWhole(state: FeedState): Promise<boolean> {
+    const entries: TrieEntry[] = []
+    for await (const [, value] of this.#options.ledger.registry.records.scan(
+      keys.rows(state.number, state.generation),
+    )) {
+      const row = decodeRow(value)
+      entries.push({ place: placeOf(state.charter.value.salt, row.unit, row.key), digest: rowDigest(value) })
+    }
+    return buildTrie(entries.sort((a, b) => a.place.compare(b.place))).hash.equals(state.root.hash)
+  }
+
+  /** undefined when the file is whole, or rightly not here (on-demand availability). */
+  async #verifyFile(
+    reference: Reference,
+    options: { readonly repair: boolean; readonly signal: AbortSignal },
+  ): Promise<Damage | undefined> {
+    const { blobs } = this.#options
+    const { feedId, row, file } = reference
+    const known = await blobs.find(file.digest)
+    if (known === undefined && !this.#isExpected(feedId)) return undefined
+    const kind = known === undefined ? 'missing' : await blobs.verifyBlob(file.digest, options.signal)
+    if (kind === 'ok') return undefined
+    const damage = { item: `${feedId.slice(0, 12)} ${row.unit} ${row.key} ${file.role}`, digest: file.digest, kind }
+    if (!options.repair)
+      return { ...damage, repaired: false, message: 'feedmesh verify --repair fetches it again from a peer' }
+    try {
+      await blobs.remove(file.digest)
+      await this.#options.fetchBlob({ feedId, unit: row.unit, key: row.key, file })
+      return { ...damage, repaired: true, message: '' }
+    } catch (error) {
+      return { ...damage, repaired: false, message: asFeedmeshError(error).message }
+    }
+  }
+
+  /** Files of a feed made here must be here; those of another may be left to the first client that asks. */
+  #isExpected(feedId: FeedId): boolean {
+    return this.#options.ledger.registry.localById(feedId) !== undefined
+  }
+
+  /**
+   * Removes blobs that no row names, and feeds that no view counts; `isDryRun` only counts. Nothing is published or adopted
+   * while it looks and removes, and what running pulls have fetched is spared: nothing in flight is its victim.
+   */
+  async reclaim(options: { readonly isDryRun: boolean }, actor: Actor): Promise<ReclaimReport> {
+    const { ledger, audit } = this.#options
+    const unused = ledger.registry.unusedStates().map((state) => state.feedId)
+    if (!options.isDryRun) await ledger.forgetUnused()
+    const report = await ledger.exclusively(() => this.#sweep(new Set(unused), options.isDryRun))
+    if (!options.isDryRun)
+      await audit.note(actor, 'gc', `${report.blobs} blobs, ${report.bytes} bytes, ${report.feeds} feeds`)
+    return report
+  }
+
+  async #sweep(unused: ReadonlySet<FeedId>, isDryRun: boolean): Promise<ReclaimReport> {
+    const named = new Set<Digest>(this.#options.pinned())
+    for await (const { feedId, file } of this.#references()) if (!unused.has(feedId)) named.add(file.digest)
+    const report = { blobs: 0, bytes: 0, feeds: unused.size, kept: 0 }
+    for await (const { digest, size } of this.#unnamed(named)) {
+      if (isDryRun || (await this.#remove(digest))) {
+        report.blobs += 1
+        report.bytes += size
+      } else {
+        report.kept += 1
+      }
+    }
+    return report
+  }
+
+  async *#unnamed(named: ReadonlySet<Digest>): AsyncGenerator<{ readonly digest: Digest; readonly size: number }> {
+    for await (const blob of this.#options.blobs.list()) if (!named.has(blob.digest)) yield blob
+    for await (const digest of this.#options.blobs.orphans())
+      if (isDigest(digest) && !named.has(digest)) yield { digest, size: 0 }
+  }
+
+  /** false for a blob that was sealed a moment ago: the change that names it may be on its way. */
+  async #remove(digest: Digest): Promise<boolean> {
+    try {
+      await this.#options.blobs.remove(digest)
+      return true
+    } catch (error) {
+      if (isFeedmeshError(error, 'BUSY')) return false
+      throw error
+    }
+  }
+}
