@@ -7,7 +7,7 @@
  */
 
 import { randomBytes } from 'node:crypto'
-import { mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises'
+import { copyFile, cp, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Config } from './config.ts'
 import { CONFIG_FILE, parseConfig, writeConfig } from './config.ts'
@@ -94,6 +94,20 @@ async function createAdminKeys(paths: DataPaths): Promise<string> {
   await writeSecret(paths.adminKey, `${local.key}\n`)
   const operator = await access.create({ feed: null, can: ['admin'], name: 'operator' })
   return operator.key
+}
+
+/**
+ * Makes a data folder from a backup. The node that runs on it signs nothing for its feeds before it has asked its peers what
+ * it signed after the backup was made. @throws EXISTS, NOT_FOUND when `backup` is not a complete one
+ */
+export async function restoreDataFolder(backup: string, directory: string): Promise<void> {
+  if (!(await isDataFolder(backup)))
+    throw new FeedmeshError('NOT_FOUND', `${backup} is not a complete backup; feedmesh backup makes one`)
+  if (await isDataFolder(directory))
+    throw new FeedmeshError('EXISTS', `${directory} is a data folder already; move it away first`)
+  const isConfig = (path: string) => path === join(backup, CONFIG_FILE)
+  await cp(backup, directory, { recursive: true, filter: (source) => !isConfig(source) })
+  await copyFile(join(backup, CONFIG_FILE), join(directory, CONFIG_FILE))
 }
 
 /** Tells local commands where the node answers. */

@@ -11,6 +11,7 @@ import {
   syncRequest,
 } from '../protocols/mesh/sync/messages.ts'
 import { answerSync } from '../protocols/mesh/sync/answerer.ts'
+import type { FeedId } from './catalog/charter.ts'
 import { peerIdFromPublicKey } from './catalog/peer-id.ts'
 import { type Config, parseConfig, readConfig } from './config.ts'
 import { dataPaths, removeRunFile, writeRunFile } from './data-folder.ts'
@@ -39,6 +40,7 @@ import { Announcer } from './replication/announcer.ts'
 import { BlobFetcher } from './replication/blob-fetcher.ts'
 import { serveBlobs } from './replication/blob-source.ts'
 import { Book } from './replication/book.ts'
+import { CatchUp } from './replication/catch-up.ts'
 import { createDemandFetch } from './replication/demand-fetch.ts'
 import { serveGuarded } from './replication/guard.ts'
 import type { HelloOptions } from './replication/hello.ts'
@@ -91,7 +93,13 @@ async function openStores(directory: string, base: Base, stack: AsyncDisposableS
   const floor = await openFloor(paths.floor, reach)
   const presence = new Presence(now, BUILD_TIME_MS)
   const signer = { publicKey: identity.publicKey, sign: (message: Uint8Array) => identity.sign(message) }
-  const ledger = await Ledger.open({
+  const book = await Book.open(records)
+  const catchUp = await CatchUp.open(records, floor)
+  const verifyMaySign = (feedId: FeedId) => {
+    presence.verifyMaySign()
+    catchUp.verifyCaughtUp(feedId, { registry: ledger.registry, book })
+  }
+  const ledger: Ledger = await Ledger.open({
     records,
     blobs,
     floor,
@@ -99,7 +107,7 @@ async function openStores(directory: string, base: Base, stack: AsyncDisposableS
     now,
     randomBytes,
     reach,
-    verifyMaySign: () => presence.verifyMaySign(),
+    verifyMaySign,
   })
   const access = await ApiKeys.open(records, now, randomBytes)
   const runs = await RunLog.open(records, now)
@@ -112,7 +120,8 @@ async function openStores(directory: string, base: Base, stack: AsyncDisposableS
     ledger,
     access,
     runs,
-    book: await Book.open(records),
+    book,
+    catchUp,
     audit: new AuditLog(records, now),
   }
 }
@@ -131,7 +140,7 @@ async function freeBytes(directory: string): Promise<number> {
 /** What talks to peers, except the answering side, which starts last. */
 function createMesh(base: Base, stores: Stores, host: MeshHost, stack: AsyncDisposableStack) {
   const { directory, identity, config, reach, now, log } = base
-  const { records, blobs, ledger, floor, presence, signer, book, runs } = stores
+  const { records, blobs, ledger, floor, presence, signer, book, runs, catchUp } = stores
   const hello: HelloOptions = {
     software: `feedmesh/${VERSION}`,
     instance: randomBytes(16),
@@ -146,7 +155,9 @@ function createMesh(base: Base, stores: Stores, host: MeshHost, stack: AsyncDisp
   const isOwn = (feedId: string) => ledger.registry.localById(feedId) !== undefined
   const context = { host, ledger, blobs, floor, fetcher, now, reach, isOwn, itemName }
   const puller = new Puller({ context, book, runs, policy, asker, log })
-  const replicator = stack.use(new Replicator({ host, book, ledger, puller, asker, log, now, random: Math.random }))
+  const replicator = stack.use(
+    new Replicator({ host, book, ledger, puller, asker, catchUp, log, now, random: Math.random }),
+  )
   const announcer = stack.use(
     new Announcer({ host, ledger, book, policy, floor, log, onNews: (link) => replicator.onNews(link) }),
   )
@@ -155,7 +166,7 @@ function createMesh(base: Base, stores: Stores, host: MeshHost, stack: AsyncDisp
     registry: ledger.registry,
     host,
     presence,
-    floor,
+    catchUp,
     now,
     freeBytes: () => freeBytes(directory),
   })

@@ -98,13 +98,11 @@ function createOutput({ argv, env, stdout, stderr }: CommandLine): Output {
 
 /** Commander's own texts: help goes to stdout, errors are thrown and reported like every other. */
 function captureOutput(command: Command, line: CommandLine): void {
-  command
-    .exitOverride()
-    .configureOutput({
-      writeOut: (text) => line.stdout.write(text),
-      writeErr: () => undefined,
-      outputError: () => undefined,
-    })
+  command.exitOverride().configureOutput({
+    writeOut: (text) => line.stdout.write(text),
+    writeErr: () => undefined,
+    outputError: () => undefined,
+  })
   for (const sub of command.commands) captureOutput(sub, line)
 }
 

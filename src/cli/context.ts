@@ -25,7 +25,7 @@ export interface Context {
   readonly signal: AbortSignal
   /** The data folder. */
   readonly directory: string
-  openApi(): Promise<ApiClient>
+  readonly openApi: () => Promise<ApiClient>
 }
 
 /** Arguments in the order of the command's definition, then its options. */

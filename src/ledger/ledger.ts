@@ -25,15 +25,7 @@ import type { Records, Write } from '../store/records.ts'
 import { isClosed, type VerifiedState } from './adopt.ts'
 import { charterWrite, createFeedState, encodeLocalFeed, type FeedState, stateWrite } from './feed-state.ts'
 import type { Floor } from './floor.ts'
-import {
-  depsOf,
-  NO_CHANGE,
-  signRefresh,
-  signState,
-  type SigningContext,
-  type StateTotals,
-  verifyNotRestored,
-} from './own-manifest.ts'
+import { depsOf, NO_CHANGE, signRefresh, signState, type SigningContext, type StateTotals } from './own-manifest.ts'
 import { applyDraft, FeedDrafter, type PlannedChange } from './publish.ts'
 import { type LocalFeed, Registry } from './registry.ts'
 import { changeViews, type FeedChange } from './transitions.ts'
@@ -48,8 +40,8 @@ export interface LedgerOptions {
   readonly now: () => number
   readonly randomBytes: (size: number) => Uint8Array
   readonly reach: ReachFaultPoint
-  /** @throws MAY_NOT_SIGN when the node's clock is not to be trusted */
-  readonly verifyMaySign: () => void
+  /** @throws MAY_NOT_SIGN when the clock is not to be trusted, or the feed's past has not been caught up with */
+  readonly verifyMaySign: (feedId: FeedId) => void
 }
 
 export interface NewFeed {
@@ -109,9 +101,7 @@ export class Ledger {
 
   /** Signs `state` (a feed of this node) as the successor of what the registry has of it. */
   #sign(state: FeedState, totals: StateTotals): FeedState {
-    this.#options.verifyMaySign()
-    const known = this.registry.states.get(state.feedId)
-    if (known !== undefined) verifyNotRestored(known, this.#options.floor)
+    this.#options.verifyMaySign(state.feedId)
     const context = this.#signing(state.feedId)
     return { ...state, deps: context.deps, manifest: signState(state, totals, context) }
   }
@@ -274,8 +264,7 @@ export class Ledger {
     return this.#exclusive(async () => {
       const state = this.registry.getState(feedId)
       if (state.manifest === undefined) return
-      this.#options.verifyMaySign()
-      verifyNotRestored(state, this.#options.floor)
+      this.#options.verifyMaySign(feedId)
       const context = this.#signing(feedId)
       const refreshed = { ...state, deps: context.deps, manifest: signRefresh(state, state.manifest, context) }
       await this.#commit([{ state: refreshed, rows: new Map() }], [], 'publish.committed')

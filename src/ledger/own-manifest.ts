@@ -3,12 +3,10 @@
 import { type FeedId, feedIdBytes } from '../catalog/charter.ts'
 import type { Closure } from '../catalog/closure.ts'
 import { hashRevocations } from '../catalog/grant.ts'
-import { compareOrder, type Deps, hashDeps, type Manifest, signManifest } from '../catalog/manifest.ts'
+import { type Deps, hashDeps, type Manifest, signManifest } from '../catalog/manifest.ts'
 import type { Signed, Signer } from '../catalog/signed.ts'
 import type { Stamp } from '../catalog/stamp.ts'
-import { FeedmeshError } from '../errors.ts'
 import type { FeedState } from './feed-state.ts'
-import type { Floor } from './floor.ts'
 
 /** What the rows and the log of the new state amount to. */
 export interface StateTotals {
@@ -28,19 +26,6 @@ export function depsOf(closure: Closure, states: ReadonlyMap<FeedId, FeedState>)
       ? []
       : [{ feedId: feedIdBytes(id), epoch: manifest.epoch, seq: manifest.seq, stateRoot: manifest.stateRoot }]
   })
-}
-
-/** @throws MAY_NOT_SIGN when the floor file knows of a later manifest than the database */
-export function verifyNotRestored(state: FeedState, floor: Floor): void {
-  const highest = floor.find(state.feedId)
-  const have = state.manifest?.value ?? { epoch: state.charter.value.epoch, seq: 0, refresh: -1 }
-  if (highest !== undefined && compareOrder(highest, have) > 0) {
-    throw new FeedmeshError(
-      'MAY_NOT_SIGN',
-      `this node signed (${highest.epoch}, ${highest.seq}, ${highest.refresh}) for the feed before its data was restored to (${have.epoch}, ${have.seq}, ${have.refresh}); ` +
-        'it must catch up with its own past from its peers before it takes changes: feedmesh replication run --all',
-    )
-  }
 }
 
 export interface SigningContext {

@@ -11,6 +11,7 @@ import { copyFile, link, mkdir, readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { FeedmeshError } from '../errors.ts'
 import type { Actor, BackupReport } from '../http/operations.ts'
+import { RESTORED_FACT } from '../replication/catch-up.ts'
 import { keys } from '../store/keys.ts'
 import type { Records, Write } from '../store/records.ts'
 import type { AuditLog } from './audit.ts'
@@ -29,8 +30,6 @@ export interface BackupOptions {
 const BATCH_BYTES = 4 * 1024 ** 2
 const KEPT_FILES = ['identity.key', 'admin.key', 'floor.json']
 const EVERY_KEY = { gte: Uint8Array.of(0), lt: Uint8Array.of(0xff) }
-
-export const RESTORED_FACT = 'restored'
 
 async function exists(path: string): Promise<boolean> {
   try {

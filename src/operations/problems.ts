@@ -5,13 +5,11 @@
 
 import { feedIdText } from '../catalog/charter.ts'
 import type { Problem } from '../http/operations.ts'
-import type { Floor } from '../ledger/floor.ts'
-import { verifyNotRestored } from '../ledger/own-manifest.ts'
 import type { Registry } from '../ledger/registry.ts'
 import type { MeshHost } from '../network/host.ts'
 import type { Book, Link, Replication } from '../replication/book.ts'
+import type { CatchUp } from '../replication/catch-up.ts'
 import { MAX_SKEW_MS, type Presence } from '../replication/presence.ts'
-import { isFeedmeshError } from '../errors.ts'
 
 export const PROBLEM_CODES = {
   PEER_UNREACHABLE: 'A linked peer has no connection.',
@@ -41,7 +39,7 @@ export interface ProblemsOptions {
   readonly registry: Registry
   readonly host: MeshHost
   readonly presence: Presence
-  readonly floor: Floor
+  readonly catchUp: CatchUp
   readonly now: () => number
   /** Bytes free on the disk of the data folder. */
   freeBytes(): Promise<number>
@@ -144,18 +142,20 @@ export class Problems {
   }
 
   *#feeds(): Generator<Found> {
-    const { registry, floor, now } = this.#options
+    const { registry, book, catchUp, now } = this.#options
     for (const local of registry.locals.values()) {
       const state = registry.states.get(local.id)
       if (state === undefined) continue
-      try {
-        verifyNotRestored(state, floor)
-      } catch (error) {
-        if (!isFeedmeshError(error, 'MAY_NOT_SIGN')) throw error
+      const open = catchUp.find(local.id, { registry, book })
+      if (open !== undefined) {
+        const waits =
+          open.missing.length > 0
+            ? `it has yet to ask ${open.missing.join(', ')}`
+            : 'no peer has all of what it signed before'
         yield {
           code: 'FEED_RESTORED',
           subject: local.name,
-          message: error.message,
+          message: `nothing is signed for ${local.name}: the data was restored, and ${waits}`,
           cure: 'feedmesh replication run --all',
         }
       }

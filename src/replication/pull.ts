@@ -13,7 +13,7 @@ import { asFeedmeshError, FeedmeshError, isFeedmeshError } from '../errors.ts'
 import type { ReachFaultPoint } from '../fault-points.ts'
 import { prepareAdoption, type VerifiedState } from '../ledger/adopt.ts'
 import { charterWrite, type FeedState } from '../ledger/feed-state.ts'
-import type { Floor } from '../ledger/floor.ts'
+import { type Floor, MemoryFloor } from '../ledger/floor.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import type { MeshHost } from '../network/host.ts'
 import type { BlobStore } from '../store/blobs.ts'
@@ -29,7 +29,7 @@ import {
 } from '../../protocols/mesh/sync/messages.ts'
 import type { BlobFetcher, WantedBlob } from './blob-fetcher.ts'
 import type { Link, Replication } from './book.ts'
-import { type Head, type HeadsPort, learnHeads } from './heads.ts'
+import { type Head, type HeadsPort, learnHead, learnHeads } from './heads.ts'
 import { LedgerLocalState } from './local-state.ts'
 import { ItemTracker } from './item-tracker.ts'
 import type { ActiveRun } from './runs.ts'
@@ -74,28 +74,31 @@ function askOver(exchange: Exchange<SyncRequest, SyncReply>): Ask {
   }
 }
 
+export interface PullWork {
+  readonly link: Link
+  readonly replication: Replication
+  readonly run: ActiveRun
+  readonly signal: AbortSignal
+  /** What this node signed for its own feed before it was restored, instead of the peer's feed. */
+  readonly isOwnPast?: boolean
+}
+
 export class Pull {
   readonly #context: PullContext
   readonly #link: Link
   readonly #replication: Replication
   readonly #run: ActiveRun
   readonly #signal: AbortSignal
+  readonly #isOwnPast: boolean
   #pinned: readonly Digest[] = []
 
-  constructor(
-    context: PullContext,
-    work: {
-      readonly link: Link
-      readonly replication: Replication
-      readonly run: ActiveRun
-      readonly signal: AbortSignal
-    },
-  ) {
+  constructor(context: PullContext, work: PullWork) {
     this.#context = context
     this.#link = work.link
     this.#replication = work.replication
     this.#run = work.run
     this.#signal = work.signal
+    this.#isOwnPast = work.isOwnPast === true
   }
 
   /** Blobs named by rows that are on their way to be adopted. */
@@ -142,12 +145,19 @@ export class Pull {
       what: SYNC_PROTOCOL,
     })
     const ask = askOver(exchange)
-    const { heads } = await learnHeads(this.#headsPort(ask), feedIdText(this.#link.remote))
+    const heads = await this.#learn(ask)
     const fetched: Fetched[] = []
     for (const head of heads) if (head.newer !== undefined) fetched.push(await this.#fetchState(ask, head))
     this.#context.reach('adopt.fetched')
     await exchange.end()
     return fetched
+  }
+
+  async #learn(ask: Ask): Promise<Head[]> {
+    const port = this.#headsPort(ask)
+    // The floor file holds what was signed here: a peer that has less of it is no liar.
+    if (this.#isOwnPast) return [await learnHead({ ...port, floor: new MemoryFloor() }, feedIdText(this.#link.local))]
+    return (await learnHeads(port, feedIdText(this.#link.remote))).heads
   }
 
   #headsPort(ask: Ask): HeadsPort {

@@ -2,7 +2,7 @@
 
 import { feedIdText } from '../catalog/charter.ts'
 import type { Digest } from '../catalog/digest.ts'
-import { asFeedmeshError, type FeedmeshError } from '../errors.ts'
+import { asFeedmeshError, FeedmeshError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Book, Link } from './book.ts'
 import type { LinkAsker } from './link-asker.ts'
@@ -70,6 +70,26 @@ export class Puller {
     const started = this.#start(link, request).finally(() => this.#running.delete(link.id))
     this.#running.set(link.id, started)
     return await started
+  }
+
+  /** Takes over what the peer holds of this node's own feed and is newer than what is here. @throws as a pull fails */
+  async recoverOwn(link: Link, signal: AbortSignal): Promise<void> {
+    const { book, runs, context } = this.#options
+    const run = runs.start(link.replication, link.peer, 'connect')
+    try {
+      const complete = await new Pull(context, {
+        link,
+        replication: book.getReplication(link.replication),
+        run,
+        signal,
+        isOwnPast: true,
+      }).run()
+      await run.end(complete ? 'succeeded' : 'partial', complete ? NOTHING_WRONG : INCOMPLETE)
+      if (!complete) throw new FeedmeshError('NOT_FOUND', INCOMPLETE.message)
+    } catch (error) {
+      if (run.run.state === 'running') await run.end('failed', asFeedmeshError(error))
+      throw error
+    }
   }
 
   /** What a pull of the link would fetch and delete now. @throws as a pull would fail */

@@ -10,6 +10,7 @@ import type { Ledger } from '../ledger/ledger.ts'
 import type { Log } from '../log.ts'
 import type { MeshHost } from '../network/host.ts'
 import type { Book, Link, Replication } from './book.ts'
+import type { CatchUp } from './catch-up.ts'
 import type { PokeResult } from './link-answerer.ts'
 import type { LinkAsker } from './link-asker.ts'
 import type { Puller, PullRequest } from './puller.ts'
@@ -21,6 +22,7 @@ export interface ReplicatorOptions {
   readonly ledger: Ledger
   readonly puller: Puller
   readonly asker: LinkAsker
+  readonly catchUp: CatchUp
   readonly log: Log
   readonly now: () => number
   /** In [0, 1): spreads the polls of many nodes. */
@@ -121,6 +123,21 @@ export class Replicator implements AsyncDisposable {
     this.#nextPoll.set(link.id, 0)
   }
 
+  /** Before anything else with a peer: what it holds of our own feed, where this node was restored. */
+  async #recoverOwn(link: Link): Promise<void> {
+    const { catchUp, ledger, book, puller } = this.#options
+    const parts = { registry: ledger.registry, book }
+    const feedId = feedIdText(link.local)
+    if (catchUp.find(feedId, parts)?.missing.includes(link.peer) !== true) return
+    try {
+      await puller.recoverOwn(link, this.#stopping.signal)
+    } catch (error) {
+      // A peer that never had the feed has nothing to tell; any other failure leaves it to be asked again.
+      if (!isFeedmeshError(error, 'NOT_FOUND')) throw error
+    }
+    await catchUp.note(feedId, link.peer, parts)
+  }
+
   async #pull(link: Link, request: PullRequest): Promise<Run> {
     await this.establish(link)
     return await this.#options.puller.pull(link, request)
@@ -130,6 +147,7 @@ export class Replicator implements AsyncDisposable {
     const links = this.#options.book.linksWith(peer)
     if (links.length === 0) return
     await this.#greet(peer)
+    for (const link of links) await this.#recoverOwn(link)
     for (const link of links) this.#pullInBackground(link, 'connect')
   }
 
@@ -269,6 +287,7 @@ export class Replicator implements AsyncDisposable {
   ): Promise<LinkOutcome> {
     this.#options.host.redialNow(link.peer)
     this.#scheduleNext(link)
+    await this.#recoverOwn(link)
     const { onProgress, signal, trigger = 'manual' } = options
     const received = isReceiving(replication.mode)
       ? await this.#pull(link, { trigger, signal, ...(onProgress === undefined ? {} : { onProgress }) })

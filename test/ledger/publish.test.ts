@@ -88,16 +88,3 @@ test('a node reopened over the same records has the same feeds, units and digest
   assert.deepEqual(after, before)
   assert.equal(again.ledger.registry.getLocal('packages').feedType, 'npm')
 })
-
-test('a database that is behind its floor does not sign', async () => {
-  const node = await openLedgerNode()
-  const feed = await node.createFeed('packages')
-  const [state] = [...node.ledger.registry.states.values()]
-  assert.ok(state?.manifest)
-  node.floor.raise(state.feedId, { ...state.manifest.value, seq: 99 })
-  await assert.rejects(
-    feed.change('left', () => ({ put: [version('1.0.0')] })),
-    (error) => isFeedmeshError(error, 'MAY_NOT_SIGN'),
-  )
-  assert.equal(await feed.findUnit('left'), undefined)
-})

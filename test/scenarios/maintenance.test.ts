@@ -5,12 +5,15 @@ import { randomBytes } from 'node:crypto'
 import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { restoreDataFolder } from '../../src/data-folder.ts'
+import { isFeedmeshError } from '../../src/errors.ts'
 import { auditDataFolder } from '../support/audit-data.ts'
 import {
   ACTOR,
   createFeed,
   linkFeed,
   offerFeed,
+  openTestNode,
   publishRow,
   startNode,
   type TestNode,
@@ -120,4 +123,42 @@ test('a backup made while the node runs is whole', async (t) => {
   const { feeds } = await auditDataFolder(target)
   assert.deepEqual(feeds.get('packages')?.get('left'), ['v/1.0.0', 'v/1.1.0'])
   await assert.rejects(pair.hub.operations.backup(target, ACTOR), /is there already/)
+})
+
+test('a hub restored from yesterday’s backup signs nothing until it has its own past back from a spoke, and forks nothing', async (t) => {
+  await using pair = await openPair()
+  const { hub, spoke, replication } = pair
+  const backup = `${hub.directory}-backup`
+  const restored = `${hub.directory}-restored`
+  t.after(() => Promise.all([backup, restored].map((folder) => rm(folder, { recursive: true, force: true }))))
+  await hub.operations.backup(backup, ACTOR)
+  await publishRow(hub, 'packages', { unit: 'late', version: '1.0.0', content: randomBytes(BIG) })
+  assert.equal((await spoke.operations.runReplication(replication, {})).state, 'succeeded')
+  const before = await spoke.operations.showFeed('packages')
+  const listen = hub.running.listen.map((address) => address.replace(/\/p2p\/.*$/, ''))
+  await spoke.operations.pauseReplication(replication, true, ACTOR)
+  await hub.stop()
+  await restoreDataFolder(backup, restored)
+  await using again = await openTestNode(restored, hub.adminKey, { listen })
+  const publish = () =>
+    publishRow(again, 'packages', { unit: 'after', version: '1.0.0', content: Buffer.from('after') })
+  await assert.rejects(
+    publish(),
+    (error) => isFeedmeshError(error, 'MAY_NOT_SIGN') && /has yet to ask/.test(error.message),
+  )
+  assert.ok((await again.operations.doctor()).some((problem) => problem.code === 'FEED_RESTORED'))
+  await spoke.operations.pauseReplication(replication, false, ACTOR)
+  assert.equal((await spoke.operations.runReplication(replication, {})).state, 'succeeded')
+  const isOpen = async () => (await again.operations.doctor()).some((problem) => problem.code === 'FEED_RESTORED')
+  for (const deadline = Date.now() + 20_000; (await isOpen()) && Date.now() < deadline; )
+    await new Promise((resolve) => setImmediate(resolve))
+  assert.ok(await again.operations.openFeed('packages').findUnit('late'))
+  assert.equal((await again.operations.showFeed('packages')).digest, before.digest)
+  await publish()
+  assert.equal((await spoke.operations.runReplication(replication, {})).state, 'succeeded')
+  assert.equal(
+    (await spoke.operations.showFeed('packages')).digest,
+    (await again.operations.showFeed('packages')).digest,
+  )
+  assert.ok(!(await again.operations.doctor()).some((problem) => problem.code === 'FEED_RESTORED'))
 })

@@ -49,7 +49,11 @@ export class HostilePeer implements AsyncDisposable {
   }
 
   /** One request in its frame. */
-  async ask<T>(to: MeshHost, protocol: string, request: { readonly shape: Shape<T>; readonly value: T }): Promise<Answer> {
+  async ask<T>(
+    to: MeshHost,
+    protocol: string,
+    request: { readonly shape: Shape<T>; readonly value: T },
+  ): Promise<Answer> {
     return await this.send(to, protocol, [encodeFrame(encodeCbor(request.shape, request.value))])
   }
 
@@ -69,4 +73,3 @@ export function splitFrames(bytes: Buffer): Buffer[] {
   }
   return frames
 }
-

@@ -27,6 +27,7 @@ import { Linking } from '../../src/operations/linking.ts'
 import { ReplicationOperations } from '../../src/operations/replication-operations.ts'
 import { BlobFetcher } from '../../src/replication/blob-fetcher.ts'
 import { serveBlobs } from '../../src/replication/blob-source.ts'
+import { CatchUp } from '../../src/replication/catch-up.ts'
 import { Book } from '../../src/replication/book.ts'
 import { serveGuarded } from '../../src/replication/guard.ts'
 import { LinkAnswerer } from '../../src/replication/link-answerer.ts'
@@ -82,12 +83,31 @@ async function openParts(network: MemoryNetwork, options: MeshNodeOptions, stack
   const host: MeshHost = stack.use(network.openHost(identity))
   const book = await Book.open(records)
   const runs = await RunLog.open(records, now)
+  const catchUp = await CatchUp.open(records, floor)
   const policy = new LinkPolicy({ book, registry: ledger.registry, presence, signer, now, randomBytes })
-  return { identity, clock, now, reach, log, records, blobs, floor, presence, signer, ledger, host, book, runs, policy }
+  return {
+    identity,
+    clock,
+    now,
+    reach,
+    log,
+    records,
+    blobs,
+    floor,
+    presence,
+    signer,
+    ledger,
+    host,
+    book,
+    runs,
+    policy,
+    catchUp,
+  }
 }
 
 function createReplication(parts: Parts, stack: AsyncDisposableStack) {
-  const { identity, now, reach, log, records, blobs, floor, presence, ledger, host, book, runs, policy } = parts
+  const { identity, now, reach, log, records, blobs, floor, presence, ledger, host, book, runs, policy, catchUp } =
+    parts
   const hello = { software: 'feedmesh/test', instance: randomBytes(16), site: '', region: '', now, randomBytes }
   const asker = new LinkAsker({ host, hello, presence, publicKey: identity.publicKey })
   const fetcher = new BlobFetcher({ host, records, blobs, reach })
@@ -95,7 +115,9 @@ function createReplication(parts: Parts, stack: AsyncDisposableStack) {
   const itemName = (_type: string, unit: string, key: string) => `${unit} ${key}`
   const context = { host, ledger, blobs, floor, fetcher, now, reach, isOwn, itemName }
   const puller = new Puller({ context, book, runs, policy, asker, log })
-  const replicator = stack.use(new Replicator({ host, book, ledger, puller, asker, log, now, random: () => 0.5 }))
+  const replicator = stack.use(
+    new Replicator({ host, book, ledger, puller, asker, catchUp, log, now, random: () => 0.5 }),
+  )
   const linking = new Linking({
     book,
     registry: ledger.registry,
@@ -138,6 +160,8 @@ export class MeshNode implements AsyncDisposable {
   readonly refusals: Refusal[] = []
   /** Set to answer something else than the truth. */
   answerSync: AnswerSync = answerSync
+  /** Set to take over every stream on which a peer asks for blobs. */
+  answerBlobs: Parameters<MeshHost['handle']>[2] | undefined
   readonly #stack: AsyncDisposableStack
 
   constructor(parts: Parts, replication: Replication, stack: AsyncDisposableStack) {
@@ -181,7 +205,7 @@ export class MeshNode implements AsyncDisposable {
       onRefused: (peer, error) => this.refusals.push({ peer, error }),
       onPoke: (link) => replicator.onPoke(link),
     }).serve()
-    await serveBlobs(host, policy, { registry, blobs })
+    await serveBlobs(this.#interceptedHost(), policy, { registry, blobs })
     await serveGuarded<SyncRequest, SyncReply>(host, policy, {
       protocol: SYNC_PROTOCOL,
       verb: 'read',
@@ -191,6 +215,14 @@ export class MeshNode implements AsyncDisposable {
         for await (const reply of this.answerSync(source, request)) await replies.send(reply)
       },
     })
+  }
+
+  /** The host, but for blob streams that `answerBlobs` takes over. */
+  #interceptedHost(): MeshHost {
+    const { host } = this.parts
+    const handle: MeshHost['handle'] = (protocol, limits, handler) =>
+      host.handle(protocol, limits, (channel, signal) => (this.answerBlobs ?? handler)(channel, signal))
+    return new Proxy(host, { get: (target, name) => (name === 'handle' ? handle : Reflect.get(target, name)) })
   }
 
   /** Creates a feed and opens it. */
