@@ -28,6 +28,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'src/log',
   ],
   'src/operations': [
+    'src/fault-points',
+    'src/problem-codes',
     'src/replication',
     'src/ledger',
     'src/feeds',
@@ -38,8 +40,9 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'src/errors',
     'src/version',
   ],
-  'src/http': ['src/feeds', 'src/catalog', 'src/config', 'src/log', 'src/errors', 'src/version'],
+  'src/http': ['src/problem-codes', 'src/feeds', 'src/catalog', 'src/config', 'src/log', 'src/errors', 'src/version'],
   'src/cli': [
+    'src/problem-codes',
     'src/node',
     'src/data-folder',
     'src/http',
@@ -60,6 +63,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'src/fault-points': [],
   'src/log': [],
   'src/version': [],
+  'src/problem-codes': [],
 }
 
 /** Imports that the table above would allow but that a reader must be able to rule out. */

@@ -40,6 +40,8 @@ export interface LedgerOptions {
   readonly now: () => number
   readonly randomBytes: (size: number) => Uint8Array
   readonly reach: ReachFaultPoint
+  /** Operations of a feed's log that are kept at least; DEFAULT_KEPT_OPERATIONS unless told. */
+  readonly keptOperations?: number
   /** @throws MAY_NOT_SIGN when the clock is not to be trusted, or the feed's past has not been caught up with */
   readonly verifyMaySign: (feedId: FeedId) => void
 }
@@ -52,6 +54,8 @@ export interface NewFeed {
   /** Called before the feed exists: a feed whose recovery key was lost on the way cannot come to be. */
   keepRecoverySeed(feedId: FeedId, seed: Uint8Array): Promise<void>
 }
+
+const DEFAULT_KEPT_OPERATIONS = 10_000
 
 /** Changes that share one manifest and one sync. */
 const MAX_GROUP = 128
@@ -305,7 +309,7 @@ export class Ledger {
 
   async #publish({ draft }: FeedDrafter): Promise<void> {
     this.#options.reach('publish.planned')
-    const applied = await applyDraft(this.registry, draft)
+    const applied = await applyDraft(this.registry, draft, this.#options.keptOperations ?? DEFAULT_KEPT_OPERATIONS)
     const state = this.#sign(applied.state, draft.totals)
     this.#options.reach('publish.signed')
     await this.#commit([{ state, rows: draft.rows }], applied.writes, 'publish.committed')

@@ -205,7 +205,11 @@ function toRowFile(role: string, blob: SealedBlob): RowFile {
 }
 
 /** Trie, rows and log of the draft, without manifest: the new state and the writes that lead to it. */
-export async function applyDraft(registry: Registry, draft: FeedDraft): Promise<{ state: FeedState; writes: Write[] }> {
+export async function applyDraft(
+  registry: Registry,
+  draft: FeedDraft,
+  keptOperations: number,
+): Promise<{ state: FeedState; writes: Write[] }> {
   const { state } = draft
   const trie = RecordTrie.ofState(registry.records, state.number, state.generation)
   const writes = [...draft.writes]
@@ -221,14 +225,32 @@ export async function applyDraft(registry: Registry, draft: FeedDraft): Promise<
   }
   const update = await updateTrie(trie, state.root, changes)
   for (const write of trie.nodeWrites(update)) writes.push(write)
+  const logFrom = appendToLog(draft, writes, keptOperations)
+  return { state: { ...state, root: update.root, logFrom }, writes }
+}
+
+/** Operations dropped from the old end of the log with one change, at most. */
+const MAX_DROPPED = 4096
+
+/**
+ * Appends the draft's operations, and drops old ones beyond what is kept: as many as the feed has rows, but no fewer than
+ * `keptOperations`. Whoever is further behind compares tries, which is cheaper then.
+ */
+function appendToLog({ state, operations }: FeedDraft, writes: Write[], keptOperations: number): number {
   const epoch = state.charter.value.epoch
-  const logFrom = state.manifest?.value.epoch === epoch ? state.manifest.value.logSize : 0
-  for (const [index, operation] of draft.operations.entries()) {
+  const isSameEpoch = state.manifest?.value.epoch === epoch
+  const size = isSameEpoch ? (state.manifest?.value.logSize ?? 0) : 0
+  const from = isSameEpoch ? state.logFrom : 0
+  for (const [index, operation] of operations.entries()) {
     writes.push({
       type: 'put',
-      key: keys.operation(state.number, epoch, logFrom + index),
+      key: keys.operation(state.number, epoch, size + index),
       value: encodeOperation(operation),
     })
   }
-  return { state: { ...state, root: update.root }, writes }
+  const excess = size + operations.length - from - Math.max(keptOperations, state.root.count)
+  const dropped = Math.min(MAX_DROPPED, Math.max(0, excess))
+  for (let index = from; index < from + dropped; index += 1)
+    writes.push({ type: 'del', key: keys.operation(state.number, epoch, index) })
+  return from + dropped
 }

@@ -5,27 +5,12 @@
 
 import { feedIdText } from '../catalog/charter.ts'
 import type { Problem } from '../http/operations.ts'
+import type { ProblemCode } from '../problem-codes.ts'
 import type { Registry } from '../ledger/registry.ts'
 import type { MeshHost } from '../network/host.ts'
 import type { Book, Link, Replication } from '../replication/book.ts'
 import type { CatchUp } from '../replication/catch-up.ts'
 import { MAX_SKEW_MS, type Presence } from '../replication/presence.ts'
-
-export const PROBLEM_CODES = {
-  PEER_UNREACHABLE: 'A linked peer has no connection.',
-  REPLICATION_FAILING: 'The last run of a replication failed; the message says why, on whichever end it happened.',
-  LINK_REVOKED: 'The other end revoked the link or its token.',
-  LINK_REFUSED: 'A node tried to link and was refused.',
-  FEED_STALE: 'The newest manifest of a replicated feed has expired: its owner has been silent for too long.',
-  FEED_RESTORED: 'The node was restored from a backup and must catch up with its own past before it signs.',
-  FEED_FORKED: 'The owner of a feed signed two different states under one number.',
-  IDENTITY_DUPLICATED: 'Two live nodes use one identity.',
-  CLOCK_WRONG: 'The clock of this node is too far off to sign.',
-  CLOCK_SKEW: 'The clocks of this node and of a peer differ by more than five minutes.',
-  REPLICATION_WAITING: 'A replication was added, but no node has linked with it for a day.',
-  STORAGE_FULL: 'The disk of the data folder has too little space left to store anything.',
-} as const
-export type ProblemCode = keyof typeof PROBLEM_CODES
 
 interface Refusal {
   readonly peer: string

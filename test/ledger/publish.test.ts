@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { isFeedmeshError } from '../../src/errors.ts'
 import type { RowDraft } from '../../src/feeds/feed.ts'
+import { keys } from '../../src/store/keys.ts'
 import { openLedgerNode } from '../support/ledger-node.ts'
 
 function version(number: string, meta = 'm'): RowDraft {
@@ -87,4 +88,19 @@ test('a node reopened over the same records has the same feeds, units and digest
   const [before, after] = [node, again].map(({ ledger }) => [...ledger.registry.views.values()][0]?.totals)
   assert.deepEqual(after, before)
   assert.equal(again.ledger.registry.getLocal('packages').feedType, 'npm')
+})
+
+test('the log keeps its newest operations and says from where on it is there', async () => {
+  const node = await openLedgerNode({ keptOperations: 10 })
+  const feed = await node.createFeed('packages')
+  const [state] = [...node.ledger.registry.states.values()]
+  for (let index = 0; index < 40; index += 1)
+    await feed.change('a', () => ({
+      put: [{ key: 'tag/latest', rowClass: 'register', meta: Buffer.from(`${index}`), files: [] }],
+    }))
+  const after = node.ledger.registry.getState(state?.feedId ?? '')
+  assert.equal(after.manifest?.value.logSize, 40)
+  assert.equal(after.logFrom, 30)
+  const kept = await Array.fromAsync(node.records.scanKeys(keys.allOperations(after.number)))
+  assert.equal(kept.length, 10)
 })

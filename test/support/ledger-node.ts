@@ -30,6 +30,7 @@ export interface LedgerNodeOptions {
   readonly floor?: Floor
   readonly signer?: Signer
   readonly reach?: ReachFaultPoint
+  readonly keptOperations?: number
 }
 
 async function fetchBlob(): Promise<never> {
@@ -51,6 +52,7 @@ export async function openLedgerNode(options: LedgerNodeOptions = {}): Promise<L
     randomBytes,
     reach: options.reach ?? noFaults,
     verifyMaySign: () => {},
+    ...(options.keptOperations === undefined ? {} : { keptOperations: options.keptOperations }),
   })
   const createFeed = async (name: string, feedType = 'npm', maxFileBytes = 1 << 30) => {
     const local = await ledger.createFeed({
