@@ -7,7 +7,7 @@
  */
 
 import { randomBytes } from 'node:crypto'
-import { copyFile, cp, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises'
+import { copyFile, cp, mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Config } from './config.ts'
 import { CONFIG_FILE, parseConfig, writeConfig } from './config.ts'
@@ -15,6 +15,7 @@ import { FeedmeshError } from './errors.ts'
 import { createIdentity } from './network/identity.ts'
 import { ApiKeys } from './operations/access.ts'
 import { openLevelRecords } from './store/level-records.ts'
+import { pathExists } from './store/path-exists.ts'
 
 export interface DataPaths {
   readonly identity: string
@@ -38,19 +39,9 @@ export function dataPaths(directory: string): DataPaths {
   }
 }
 
-async function exists(path: string): Promise<boolean> {
-  try {
-    await stat(path)
-    return true
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
-    throw error
-  }
-}
-
 /** Whether `initDataFolder` finished here: the configuration is written last. */
 export async function isDataFolder(directory: string): Promise<boolean> {
-  return await exists(join(directory, CONFIG_FILE))
+  return await pathExists(join(directory, CONFIG_FILE))
 }
 
 async function writeSecret(path: string, content: string): Promise<void> {

@@ -13,6 +13,7 @@ import { FeedmeshError } from '../errors.ts'
 import type { Actor, BackupReport } from '../http/operations.ts'
 import { RESTORED_FACT } from '../replication/catch-up.ts'
 import { keys } from '../store/keys.ts'
+import { pathExists } from '../store/path-exists.ts'
 import type { Records, Write } from '../store/records.ts'
 import type { AuditLog } from './audit.ts'
 
@@ -31,18 +32,8 @@ const BATCH_BYTES = 4 * 1024 ** 2
 const KEPT_FILES = ['identity.key', 'admin.key', 'floor.json']
 const EVERY_KEY = { gte: Uint8Array.of(0), lt: Uint8Array.of(0xff) }
 
-async function exists(path: string): Promise<boolean> {
-  try {
-    await stat(path)
-    return true
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
-    throw error
-  }
-}
-
 async function copyIfThere(from: string, to: string): Promise<void> {
-  if (await exists(from)) await copyFile(from, to)
+  if (await pathExists(from)) await copyFile(from, to)
 }
 
 /** Same disk: another name for the same bytes; else a copy. */
@@ -96,7 +87,7 @@ async function copyBlobs(from: string, to: string): Promise<{ blobs: number; byt
 /** @throws EXISTS when something is at `target` */
 export async function createBackup(target: string, options: BackupOptions, actor: Actor): Promise<BackupReport> {
   const { directory, records, audit } = options
-  if (await exists(target))
+  if (await pathExists(target))
     throw new FeedmeshError('EXISTS', `${target} is there already; name a folder that does not exist`)
   await mkdir(join(target, 'recovery'), { recursive: true, mode: 0o700 })
   const report = await options.exclusively(async () => {

@@ -13,7 +13,7 @@ import {
   type SyncToken,
 } from '../catalog/token.ts'
 import { asFeedmeshError, FeedmeshError, isFeedmeshError } from '../errors.ts'
-import type { Actor, NewReplication, ReplicationCreated } from '../http/operations.ts'
+import type { Actor, NewReplication, NodeOperations, ReplicationCreated } from '../http/operations.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import type { Book, Link, Replication, Token } from '../replication/book.ts'
 import type { Replicator } from '../replication/replicator.ts'
@@ -42,11 +42,6 @@ export interface ReplicationOperationsOptions {
 
 const MIN_EVERY_MS = 1000
 const DEFAULT_EVERY_MS = 60_000
-
-export interface JoinCheck {
-  readonly ok: boolean
-  readonly checks: readonly { readonly name: string; readonly ok: boolean; readonly message: string }[]
-}
 
 export class ReplicationOperations {
   readonly #options: ReplicationOperationsOptions
@@ -205,7 +200,7 @@ export class ReplicationOperations {
   }
 
   /** Rehearses `join`: every check it would make, in its order, stopping at the first that fails; changes nothing. */
-  async checkJoin(code: string): Promise<JoinCheck> {
+  async checkJoin(code: string): ReturnType<NodeOperations['checkJoin']> {
     const checks: { name: string; ok: boolean; message: string }[] = []
     const check = async (name: string, work: () => Promise<string> | string) => {
       try {
