@@ -13,8 +13,20 @@ import { FrameReader, writeFrame } from './frames.ts'
 /** Largest frame of any protocol here, bytes. */
 export const MAX_FRAME_BYTES = 1024 * 1024
 
+/** Longest message of an error reply, bytes. */
+export const MAX_MESSAGE_BYTES = 2048
+
+/** `message` cut to what a text of at most `maxBytes` takes, at a character. */
+export function fitMessage(message: string, maxBytes: number): string {
+  const encoded = Buffer.from(message)
+  if (encoded.length <= maxBytes) return encoded.toString()
+  let end = maxBytes
+  while (((encoded[end] ?? 0) & 0xc0) === 0x80) end -= 1
+  return encoded.toString('utf8', 0, end)
+}
+
 /** The reply that says why a request was refused; part of every protocol's reply shape as `error`. */
-export const errorReply = record({ code: [1, text(64)], message: [2, text(2048)] })
+export const errorReply = record({ code: [1, text(64)], message: [2, text(MAX_MESSAGE_BYTES)] })
 
 export interface ErrorReply {
   readonly kind: 'error'
@@ -29,7 +41,7 @@ export function renderError(thrown: unknown): ErrorReply {
   return {
     kind: 'error',
     code: error.code,
-    message: hidden ? 'the other node failed; its log has the details' : error.message.slice(0, 1000),
+    message: hidden ? 'the other node failed; its log has the details' : fitMessage(error.message, MAX_MESSAGE_BYTES),
   }
 }
 

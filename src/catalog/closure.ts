@@ -216,7 +216,7 @@ export class Closure {
     return target.level > actor.level || this.#reaches(right, target.feedId, actor.feedId)
   }
 
-  /** Whether inclusions of the kind lead from one feed to the other, within the closure. */
+  /** Whether inclusions of the kind lead from one feed to the other, over members of any level. */
   #reaches(kind: 'above' | 'delete' | 'tag', from: FeedId, to: FeedId): boolean {
     const name = `${kind} ${from}`
     let reach = this.#reach.get(name)
@@ -228,18 +228,14 @@ export class Closure {
   }
 
   #walk(from: FeedId, kind: 'above' | 'delete' | 'tag'): Set<FeedId> {
-    const level = this.members.get(from)?.level
     const found = new Set<FeedId>()
     const queue = [from]
     for (const id of queue) {
       for (const edge of this.#charterOf(id)?.includes ?? []) {
         const target = feedIdText(edge.feedId)
-        const member = this.members.get(target)
         const allowed =
-          kind === 'above'
-            ? edge.rank === 'above' && member?.level === level
-            : edge.rights[kind === 'delete' ? 'mayDelete' : 'mayTag'] === 1
-        if (member === undefined || !allowed || found.has(target)) continue
+          kind === 'above' ? edge.rank === 'above' : edge.rights[kind === 'delete' ? 'mayDelete' : 'mayTag'] === 1
+        if (!this.members.has(target) || !allowed || found.has(target)) continue
         found.add(target)
         queue.push(target)
       }

@@ -3,11 +3,14 @@
 import { Agent, type IncomingMessage } from 'node:http'
 import { Agent as SecureAgent } from 'node:https'
 import { FeedmeshError, isErrorCode } from '../errors.ts'
+import type { WorkEvent } from '../http/admin/long-work.ts'
+import type { RunProgress } from '../http/operations.ts'
 import { redactUrl } from '../log.ts'
 import { type HttpRequest, sendRequest } from './http-request.ts'
 
 const MAX_ANSWER_BYTES = 64 * 1024 * 1024
 const IDLE_MS = 120_000
+const NDJSON = 'application/x-ndjson'
 
 export interface ApiAccess {
   readonly url: string
@@ -64,9 +67,26 @@ export class ApiClient implements Disposable {
     return parseJson(await this.#read(await this.#send('POST', path, { headers, upload: file.open() }))) as T
   }
 
-  /** The lines of an answer that comes bit by bit, each a JSON document. */
-  async *stream(path: string): AsyncIterable<unknown> {
-    const answer = await this.#send('POST', path, { headers: { accept: 'application/x-ndjson' } })
+  /**
+   * Work that may take hours: the node tells every second that it goes on.
+   * @throws the error that ended it; ABORTED when the node stopped
+   */
+  async work<Result>(
+    path: string,
+    options: { readonly document?: unknown; readonly onProgress?: (progress: RunProgress) => void } = {},
+  ): Promise<Result> {
+    for await (const line of this.#lines(path, options.document)) {
+      const event = line as WorkEvent<RunProgress, Result>
+      if (event.event === 'result') return event.result
+      if (event.event === 'error') throw errorOf(event.error, 'the work failed')
+      options.onProgress?.(event)
+    }
+    throw new FeedmeshError('ABORTED', 'the node stopped before the work had ended')
+  }
+
+  async *#lines(path: string, value: unknown): AsyncIterable<unknown> {
+    const { headers, ...body } = renderBody(value)
+    const answer = await this.#send('POST', path, { headers: { ...headers, accept: NDJSON }, ...body })
     let rest = ''
     try {
       for await (const chunk of answer.setEncoding('utf8')) {
@@ -81,9 +101,7 @@ export class ApiClient implements Disposable {
   }
 
   async #call<T>(method: string, path: string, value?: unknown): Promise<T> {
-    const document = value === undefined ? undefined : Buffer.from(JSON.stringify(value))
-    const body = document === undefined ? { headers: {} } : { headers: jsonHeaders(document), document }
-    const text = await this.#read(await this.#send(method, path, body))
+    const text = await this.#read(await this.#send(method, path, renderBody(value)))
     return (text === '' ? undefined : parseJson(text)) as T
   }
 
@@ -154,8 +172,10 @@ export class ApiClient implements Disposable {
   }
 }
 
-function jsonHeaders(body: Buffer): Record<string, string> {
-  return { 'content-type': 'application/json', 'content-length': String(body.length) }
+function renderBody(value: unknown): Pick<HttpRequest, 'headers' | 'document'> {
+  if (value === undefined) return { headers: {} }
+  const document = Buffer.from(JSON.stringify(value))
+  return { headers: { 'content-type': 'application/json', 'content-length': String(document.length) }, document }
 }
 
 function tooLong(): FeedmeshError {

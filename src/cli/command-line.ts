@@ -13,10 +13,12 @@ import { registerImportCommand } from './import.ts'
 import { registerInitCommand } from './init.ts'
 import { registerJoinCommand } from './join.ts'
 import { registerKeyCommands } from './key.ts'
+import { registerMaintenanceCommands } from './maintenance.ts'
 import { Output, visible } from './output.ts'
 import { registerPeersCommands } from './peers.ts'
 import { registerPublishCommand } from './publish.ts'
 import { registerReplicationCommands } from './replication.ts'
+import { registerRestoreCommand } from './restore.ts'
 import { registerRunsCommand } from './runs.ts'
 import { registerStartCommand } from './start.ts'
 import { registerStatusCommand } from './status.ts'
@@ -37,6 +39,8 @@ const COMMANDS: readonly ((program: Command, act: Act) => void)[] = [
   registerPeersCommands,
   registerTokenCommands,
   registerKeyCommands,
+  registerMaintenanceCommands,
+  registerRestoreCommand,
   registerCompletionCommand,
 ]
 
@@ -118,9 +122,8 @@ function asUsageError({ code, message }: CommanderError, path: string): Feedmesh
 
 function reportError(output: Output, thrown: unknown, path: string): number {
   const error = asFeedmeshError(thrown)
-  const cause = error.code === 'INTERNAL' && error.cause instanceof Error ? `: ${error.cause.message}` : ''
-  const message =
-    error.cause === thrown ? `${thrown instanceof Error ? thrown.message : error.message}` : `${error.message}${cause}`
+  // What is not ours was thrown on this machine; its message is for whoever sits at it.
+  const message = error.cause === thrown && thrown instanceof Error ? thrown.message : error.message
   const cure = findCure(error.code, path)
   if (output.json) output.alert(JSON.stringify({ error: { code: error.code, message, cure } }))
   else output.alert(`${output.paint('red', 'Error')}: ${visible(message)} (${error.code})\nTry: ${cure}`)

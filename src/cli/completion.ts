@@ -103,7 +103,7 @@ function namedBy(command: Command, argument: string | undefined): Asked | undefi
 async function askNode(context: Context, asked: Asked): Promise<readonly string[]> {
   const ask = async () => {
     using api = await context.openApi()
-    return asked === 'peer' ? listPeers(api) : listNames(api, asked)
+    return asked === 'peer' ? await listPeers(api) : await listNames(api, asked)
   }
   const silence: readonly string[] = []
   return Promise.race([ask().catch(() => silence), setTimeout(NODE_WAIT_MS, silence)])

@@ -38,7 +38,7 @@ export function registerExplainCommand(program: Command, act: Act): void {
 
 /** Every code of the error table and of the problem list. */
 export async function listExplanations(): Promise<Explanation[]> {
-  const { PROBLEM_CODES } = await import('../operations/problems.ts')
+  const { PROBLEM_CODES } = await import('../problem-codes.ts')
   const codes = [...new Set([...Object.keys(ERROR_KINDS), ...Object.keys(PROBLEM_CODES)])].sort()
   return codes.map((code) => {
     const meaning = PROBLEM_CODES[code as keyof typeof PROBLEM_CODES]

@@ -26,7 +26,7 @@ export function registerReplicationAdd(replication: Command, act: Act): void {
   const command = replication
     .command('add')
     .description('add a replication; an incoming one prints its token and join code, once')
-    .requiredOption('--feed <feed[=remote]...>', 'local feeds, with the name at the other end where it matters')
+    .requiredOption('--feed <feed...>', 'local feeds; NAME=REMOTE where the feed at the other end must be named')
     .option('--incoming', 'other nodes connect to this one')
     .addOption(new Option('--outgoing', 'this node connects to the other').conflicts('incoming'))
     .addOption(

@@ -2,9 +2,8 @@
 
 import type { Command } from 'commander'
 import { FeedmeshError, isFeedmeshError } from '../errors.ts'
-import type { RunEvent } from '../http/admin/run-now.ts'
 import type { RunResult } from '../http/operations.ts'
-import { type ApiClient, errorOf } from './api-client.ts'
+import type { ApiClient } from './api-client.ts'
 import type { Act, Context, ExitCode } from './context.ts'
 import { type Output, visible } from './output.ts'
 import { Progress } from './progress.ts'
@@ -17,10 +16,13 @@ interface RunOptions {
 }
 
 /** Of several: a run, or why there was none. */
-type Outcome = { readonly replication: string } & (
-  | RunResult
-  | { readonly state: 'failed'; readonly error: { readonly code: string; readonly message: string } }
-)
+type Outcome = (RunResult & { readonly replication: string }) | Refused
+
+interface Refused {
+  readonly replication: string
+  readonly state: 'failed'
+  readonly error: { readonly code: string; readonly message: string }
+}
 
 const EXIT_OF_STATE: Readonly<Record<RunResult['state'], ExitCode>> = { succeeded: 0, partial: 4, failed: 1 }
 
@@ -39,8 +41,8 @@ export function registerReplicationRun(replication: Command, act: Act): void {
         if ((id === undefined) !== all)
           throw new FeedmeshError('BAD_INPUT', 'which one? Name a replication (feedmesh replication list), or --all')
         using api = await context.openApi()
-        if (!wait) return startRuns(api, context, id === undefined ? await listNames(api, 'replication') : [id])
-        if (id === undefined) return runAll(api, context)
+        if (!wait) return await startRuns(api, context, id === undefined ? await listNames(api, 'replication') : [id])
+        if (id === undefined) return await runAll(api, context)
         const result = await withSuggestion(api, { named: 'replication', name: id }, () => runOne(api, context, id))
         context.output.document(result, () => renderResult(context.output, id, result))
         return EXIT_OF_STATE[result.state]
@@ -67,13 +69,9 @@ function runPath(id: string): string {
 /** @throws the error that ended the run */
 async function runOne(api: ApiClient, { output }: Context, id: string): Promise<RunResult> {
   using progress = new Progress(output, `Replication ${id}`)
-  for await (const line of api.stream(runPath(id))) {
-    const event = line as RunEvent
-    if (event.event === 'progress') progress.update(event.done, event.planned)
-    else if (event.event === 'result') return event.result
-    else throw errorOf(event.error, 'the run failed')
-  }
-  throw new FeedmeshError('ABORTED', 'the node stopped before the run had ended; feedmesh runs shows how far it came')
+  return api.work<RunResult>(runPath(id), {
+    onProgress: ({ done, planned }) => progress.update(done, planned),
+  })
 }
 
 /** One that cannot run does not keep the others from running. */

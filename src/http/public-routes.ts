@@ -2,7 +2,6 @@
 
 import { isIP } from 'node:net'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { PROBLEM_CODES } from '../operations/problems.ts'
 import { getCaller, verifyPermission } from './authentication.ts'
 import { HOME_HEADERS, renderHomePage } from './home-page.ts'
 import { collectMetrics } from './node-metrics.ts'
@@ -17,7 +16,11 @@ export interface PublicRoutesOptions {
 }
 
 /** Problems with which a node cannot do its work; the others are a matter of one feed or peer. */
-const UNFIT = new Set<string>(['IDENTITY_DUPLICATED', 'CLOCK_WRONG', 'STORAGE_FULL'])
+export const UNFIT: Readonly<Record<string, string>> = {
+  IDENTITY_DUPLICATED: 'Two live nodes use one identity.',
+  CLOCK_WRONG: 'The clock is too far off to sign.',
+  STORAGE_FULL: 'The disk is full.',
+}
 
 export function registerPublicRoutes(app: FastifyInstance, { operations, counts }: PublicRoutesOptions): void {
   app.get('/.well-known/feedmesh', async (request, reply) => {
@@ -50,8 +53,10 @@ async function findReasons(
   operations: NodeOperations,
 ): Promise<{ readonly code: string; readonly meaning: string }[]> {
   try {
-    const codes = new Set((await operations.doctor()).map(({ code }) => code).filter((code) => UNFIT.has(code)))
-    return [...codes].map((code) => ({ code, meaning: PROBLEM_CODES[code as keyof typeof PROBLEM_CODES] }))
+    const codes = new Set(
+      (await operations.doctor()).map(({ code }) => code).filter((code) => Object.hasOwn(UNFIT, code)),
+    )
+    return [...codes].map((code) => ({ code, meaning: UNFIT[code] ?? '' }))
   } catch (error) {
     request.log.error({ err: error }, 'the health check failed')
     return [{ code: 'INTERNAL', meaning: 'The node cannot tell how it is; its log has the details.' }]

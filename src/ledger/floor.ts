@@ -11,6 +11,7 @@ import { FeedmeshError } from '../errors.ts'
 import { noFaults, type ReachFaultPoint } from '../fault-points.ts'
 import type { FeedId } from '../catalog/charter.ts'
 import { compareOrder, type ManifestOrder } from '../catalog/manifest.ts'
+import { syncFolder } from '../store/folders.ts'
 
 export interface Floor {
   find(feedId: FeedId): ManifestOrder | undefined
@@ -101,7 +102,7 @@ class FloorFile extends MemoryFloor {
     try {
       await writeSynced(temporary, `${JSON.stringify(lines)}\n`)
       await rename(temporary, this.#path)
-      await syncDirectory(dirname(this.#path))
+      await syncFolder(dirname(this.#path))
     } catch (cause) {
       const full = (cause as NodeJS.ErrnoException).code === 'ENOSPC'
       throw new FeedmeshError(full ? 'STORAGE_FULL' : 'STORAGE_IO', `${this.#path} cannot be written`, { cause })
@@ -114,11 +115,6 @@ async function writeSynced(path: string, content: string): Promise<void> {
   await using file = await open(path, 'w', 0o600)
   await file.writeFile(content)
   await file.sync()
-}
-
-async function syncDirectory(path: string): Promise<void> {
-  await using directory = await open(path, 'r')
-  await directory.sync()
 }
 
 /** @throws CORRUPT */

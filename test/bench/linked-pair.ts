@@ -37,24 +37,17 @@ export interface LinkedPair extends AsyncDisposable {
   readonly replication: string
 }
 
-/** The host and port of a node's first address. */
-function endpointOf(node: BenchNode): { readonly host: string; readonly port: number } {
-  const [, host = '', port = ''] = /^\/ip4\/([^/]+)\/tcp\/(\d+)/.exec(node.listen[0] ?? '') ?? []
-  return { host, port: Number(port) }
-}
-
-async function startHub(folder: string, proxy: WireProxy, stack: AsyncDisposableStack): Promise<BenchNode> {
-  const listen = ['/ip4/127.0.0.1/tcp/0']
-  const hub = stack.use(await startNode(folder, { listen }))
-  proxy.setTarget(endpointOf(hub).host, endpointOf(hub).port)
-  return hub
+/** The port of a node's first address. */
+export function meshPort(node: { readonly listen: readonly string[] }): number {
+  return Number(/^\/ip4\/127\.0\.0\.1\/tcp\/(\d+)/.exec(node.listen[0] ?? '')?.[1])
 }
 
 /** Nothing has been replicated yet when it resolves, unless the first run was faster. */
 export async function linkPair(hubFolder: string, spokeFolder: string): Promise<LinkedPair> {
   await using stack = new AsyncDisposableStack()
   const proxy = stack.use(await WireProxy.open())
-  const hub = await startHub(hubFolder, proxy, stack)
+  const hub = stack.use(await startNode(hubFolder))
+  proxy.setTarget('127.0.0.1', meshPort(hub))
   const spoke = stack.use(await startNode(spokeFolder))
   await spoke.child.call('createFeed', spoke.folder, SPOKE_FEED, 'npm')
   const token = await hub.child.call('offer', hub.folder, HUB_FEED)

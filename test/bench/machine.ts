@@ -15,7 +15,10 @@ export interface MachineFacts {
 
 function findCommit(): string {
   try {
-    return execFileSync('git', ['describe', '--always', '--dirty'], { cwd: import.meta.dirname }).toString().trim()
+    return execFileSync('git', ['describe', '--always', '--dirty'], {
+      cwd: import.meta.dirname,
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }).toString().trim()
   } catch (error) {
     return `unknown (${(error as NodeJS.ErrnoException).code ?? 'git failed'})`
   }

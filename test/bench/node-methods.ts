@@ -1,6 +1,6 @@
 /** What a benchmark can ask of the process that runs its nodes. Nodes are named by their data folders. */
 
-import { initDataFolder, isDataFolder, dataPaths } from '../../src/data-folder.ts'
+import { dataPaths, initDataFolder, isDataFolder } from '../../src/data-folder.ts'
 import type { NewReplication, RunResult } from '../../src/http/operations.ts'
 import { stateWrite } from '../../src/ledger/feed-state.ts'
 import { Registry } from '../../src/ledger/registry.ts'
@@ -19,6 +19,8 @@ export interface OpenedNode {
   readonly listen: readonly string[]
   /** From the call to the running node, s. */
   readonly seconds: number
+  /** The data folder was made by the call. */
+  readonly isNew: boolean
 }
 
 export interface ProcessUse {
@@ -84,13 +86,14 @@ export function nodeMethods() {
   }
   const getFeed = (folder: string, feed: string) => getNode(folder).operations.openFeed(feed)
   return {
-    async open(folder: string, config: { readonly announce?: readonly string[] } = {}): Promise<OpenedNode> {
-      if (!(await isDataFolder(folder))) await initDataFolder(folder, LOOPBACK)
+    async open(folder: string): Promise<OpenedNode> {
+      const isNew = !(await isDataFolder(folder))
+      if (isNew) await initDataFolder(folder, LOOPBACK)
       const start = performance.now()
-      const node = await openNode({ directory: folder, overrides: config, log: createLog('info') })
+      const node = await openNode({ directory: folder, overrides: {}, log: createLog('info') })
       const seconds = (performance.now() - start) / 1000
       nodes.set(folder, node)
-      return { http: node.http, peerId: node.peerId, listen: node.listen, seconds }
+      return { http: node.http, peerId: node.peerId, listen: node.listen, seconds, isNew }
     },
 
     async close(folder: string): Promise<void> {

@@ -16,12 +16,12 @@ export function openNodeProcess(folder: string, nodeOptions: readonly string[] =
 }
 
 /** Starts a process and in it a node on `folder`, which is made when it is not there. */
-export async function startNode(folder: string, config: { readonly announce?: readonly string[] } = {}): Promise<BenchNode> {
+export async function startNode(folder: string): Promise<BenchNode> {
   const profile = process.env.BENCH_PROFILE
   const nodeOptions = profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`]
   const child = openNodeProcess(folder, nodeOptions)
   try {
-    const opened = await child.call('open', folder, config)
+    const opened = await child.call('open', folder)
     return {
       ...opened,
       folder,

@@ -73,6 +73,9 @@ async function createCalls(server: TestServer) {
     ['POST', '/keys', '/keys', { feed: 'tools', can: ['read'] }],
     ['GET', '/keys', '/keys'],
     ['DELETE', '/keys/{id}', `/keys/${key}`],
+    ['POST', '/verify', '/verify', { repair: true }],
+    ['POST', '/reclaim', '/reclaim', { dryRun: true }],
+    ['POST', '/backup', '/backup', { directory: '/srv/backup' }],
   ] as const satisfies readonly (readonly [Method, string, string, object?])[]
 }
 
@@ -125,7 +128,15 @@ test('the OpenAPI document is complete', async () => {
 
 test('every operation of a node has a call', async () => {
   const api = ['admin/feeds', 'admin/publish', 'admin/replications', 'admin/run-now', 'admin/runs', 'admin/joins']
-  const more = ['admin/tokens', 'admin/peers', 'admin/keys', 'admin/status', 'public-routes', 'authentication']
+  const more = [
+    'admin/tokens',
+    'admin/peers',
+    'admin/keys',
+    'admin/status',
+    'admin/maintenance',
+    'public-routes',
+    'authentication',
+  ]
   const source = [...api, ...more, 'feed-host'].map(read).join('\n')
   const contract = read('operations').split('export interface NodeOperations {')[1] ?? ''
   const methods = [...contract.matchAll(/^ {2}(\w+)\(/gm)].map(([, name]) => name as keyof NodeOperations)

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
+import { UNFIT } from '../../src/http/public-routes.ts'
+import { PROBLEM_CODES } from '../../src/problem-codes.ts'
 import { PEER_ID } from '../support/fake-operations.ts'
 import { openTestServer } from '../support/http-server.ts'
 
@@ -43,6 +45,13 @@ test('health is 503 only for what makes the node unfit, and tells no details', a
   const broken = await server.app.inject('/health')
   assert.equal(broken.statusCode, 503)
   assert.doesNotMatch(broken.body, /secret/)
+})
+
+test('what makes a node unfit is a problem that doctor knows', () => {
+  assert.deepEqual(
+    Object.keys(UNFIT).filter((code) => !Object.hasOwn(PROBLEM_CODES, code)),
+    [],
+  )
 })
 
 test('metrics need an admin key, except directly from this machine', async () => {

@@ -8,6 +8,7 @@ import type { Feed } from '../../src/feeds/feed.ts'
 import { createMemoryFeed } from '../../src/feeds/memory-feed.ts'
 import type {
   Actor,
+  BackupReport,
   FeedDetails,
   FeedSummary,
   KeySummary,
@@ -16,6 +17,7 @@ import type {
   NodeStatus,
   PeerSummary,
   Problem,
+  ReclaimReport,
   ReplicationCreated,
   ReplicationSummary,
   RunDetails,
@@ -23,6 +25,7 @@ import type {
   RunResult,
   RunSummary,
   TokenSummary,
+  VerifyReport,
 } from '../../src/http/operations.ts'
 
 export const PEER_ID = '12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN'
@@ -323,6 +326,27 @@ export class FakeOperations implements NodeOperations {
         { item: 'evil\u001b[31m@1', action: 'failed', bytes: 0, code: 'CORRUPT', message: 'bytes do not match' },
       ],
     }
+  }
+
+  async verify({ repair }: { readonly repair: boolean }, actor: Actor): Promise<VerifyReport> {
+    this.#note(actor, `verify ${repair}`)
+    const damage = {
+      item: 'tools left-pad@1.0.0 tarball',
+      digest: `sha256:${'ab'.repeat(32)}`,
+      kind: 'corrupt',
+    } as const
+    const damaged = [{ ...damage, repaired: repair, message: repair ? '' : 'not asked to' }]
+    return { blobs: 3, bytes: 3072, feeds: 1, damaged }
+  }
+
+  async reclaim({ isDryRun }: { readonly isDryRun: boolean }, actor: Actor): Promise<ReclaimReport> {
+    this.#note(actor, `reclaim ${isDryRun}`)
+    return { blobs: 2, bytes: 2048, feeds: 0, kept: 1 }
+  }
+
+  async backup(directory: string, actor: Actor): Promise<BackupReport> {
+    this.#note(actor, `backup ${directory}`)
+    return { directory, records: 12, blobs: 3, bytes: 3072 }
   }
 
   async listTokens(): Promise<readonly TokenSummary[]> {

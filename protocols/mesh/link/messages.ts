@@ -105,7 +105,7 @@ export const linkReply = oneOf({
 })
 export type LinkReply = Shaped<typeof linkReply>
 
-const transcript = record({
+export const transcriptShape = record({
   step: [1, word(['describe', 'link'])],
   askerHello: [2, id32],
   answererHello: [3, id32],
@@ -115,11 +115,11 @@ const transcript = record({
   tokenId: [6, bytes({ size: 8 })],
   terms: [7, nullable(terms)],
 })
-export type Transcript = Shaped<typeof transcript>
+export type Transcript = Shaped<typeof transcriptShape>
 
 /** What the key derived from a token signs: both ends, both hellos (with their nonces), and what is agreed. */
 export function encodeTranscript(value: Transcript): Uint8Array {
-  return encodeCbor(transcript, value)
+  return encodeCbor(transcriptShape, value)
 }
 
 export function hashHello(hello: Hello): Uint8Array {

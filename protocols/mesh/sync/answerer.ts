@@ -45,6 +45,9 @@ async function* wantedRows(
   for (const { path, hints } of wants) {
     const asked = Buffer.from(hints)
     if (asked.length % HINT_BYTES !== 0) throw new FeedmeshError('BAD_INPUT', 'sync: hints are cut off')
+    // Rows are named by leaf, so that one request never reads more than the leaves it names.
+    if ((await state.findNode(path)) !== undefined)
+      throw new FeedmeshError('BAD_INPUT', `sync: ${path || 'the root'} is not a leaf; ask for its subtree`)
     const wanted = new Set(
       Array.from({ length: asked.length / HINT_BYTES }, (_, at) =>
         asked.toString('hex', at * HINT_BYTES, (at + 1) * HINT_BYTES),

@@ -46,6 +46,29 @@ const MIN_SUBTREE_ENTRIES = 64
 /** Deeper tries than this cannot come from honest places; see `placeOf`. */
 const MAX_DEPTH_REQUESTS = 64
 
+/** A place in the peer's trie that is to be looked at, and how many entries its parent (or the manifest) said are under it. */
+interface Slot {
+  readonly path: string
+  readonly count: number
+}
+
+interface WantedRows {
+  readonly path: string
+  readonly hints: Buffer[]
+}
+
+/** Rows or operations, encoded, of all segments of a reply. Every segment but an only one holds some: none goes on for ever. */
+async function* itemsOf(replies: ReturnType<Ask>): AsyncGenerator<Uint8Array> {
+  for await (const reply of replies) {
+    if (reply.kind !== 'segment')
+      throw new FeedmeshError('PEER_INVALID', 'sync: not the rows or operations that were asked for')
+    const items = decodeSegment(reply)
+    if (items.length === 0 && reply.more === 1)
+      throw new FeedmeshError('PEER_INVALID', 'sync: an empty segment in the middle of a reply')
+    yield* items
+  }
+}
+
 class Comparison {
   readonly #ask: Ask
   readonly #local: LocalState
@@ -60,22 +83,23 @@ class Comparison {
   }
 
   async run(): Promise<Difference> {
-    if (this.#local.count === 0) await this.#fetchSubtree('')
-    else await this.#compareFrom([''])
+    const root: Slot = { path: '', count: this.#target.entries }
+    if (this.#local.count === 0) await this.#fetchSubtree(root)
+    else await this.#compareFrom(root)
     const drops: Difference['drops'] = []
     for (const place of this.#drops) drops.push(await this.#local.getName(place))
     return { puts: this.puts, drops }
   }
 
-  async #compareFrom(start: readonly string[]): Promise<void> {
-    let slots = [...start]
-    const wanted: { path: string; hints: Buffer[] }[] = []
+  async #compareFrom(root: Slot): Promise<void> {
+    let slots = [root]
+    const wanted: WantedRows[] = []
     for (let depth = 0; slots.length > 0; depth += 1) {
       if (depth > MAX_DEPTH_REQUESTS) throw new FeedmeshError('PEER_INVALID', 'sync: the peer’s trie does not end')
-      const next: string[] = []
+      const next: Slot[] = []
       for (let at = 0; at < slots.length; at += MAX_PATHS) {
         const group = slots.slice(at, at + MAX_PATHS)
-        const nodes = await this.#askNodes(group)
+        const nodes = await this.#askNodes(group.map(({ path }) => path))
         for (const [index, slot] of group.entries()) await this.#compareNode(slot, nodes[index]!, { next, wanted })
       }
       slots = next
@@ -91,22 +115,21 @@ class Comparison {
     throw new FeedmeshError('PEER_INVALID', 'sync: the peer did not answer with the nodes that were asked for')
   }
 
-  async #compareNode(
-    slot: string,
-    node: RemoteNode,
-    out: { next: string[]; wanted: { path: string; hints: Buffer[] }[] },
-  ): Promise<void> {
-    if (node.kind === 'inner') return this.#compareInner(slot, node, out.next)
-    const remote = new Set(node.kind === 'leaf' ? node.hints.map((hint) => hint.toString('hex')) : [])
-    const missing = new Set(remote)
-    for (const entry of await this.#local.entries(slot)) {
+  async #compareNode(slot: Slot, node: RemoteNode, out: { next: Slot[]; wanted: WantedRows[] }): Promise<void> {
+    // Counts add up to what was signed, so a peer cannot send for ever.
+    if (countOf(node) !== slot.count)
+      throw new FeedmeshError('PEER_INVALID', `sync: ${countOf(node)} entries under ${slot.path || 'the root'}, not ${slot.count}`)
+    if (node.kind === 'inner') return this.#compareInner(slot.path, node, out.next)
+    const missing = new Set(node.kind === 'leaf' ? node.hints.map((hint) => hint.toString('hex')) : [])
+    for (const entry of await this.#local.entries(slot.path)) {
       const hint = hintOf(entry).toString('hex')
       if (!missing.delete(hint)) this.#drops.push(entry.place)
     }
-    if (missing.size > 0) out.wanted.push({ path: slot, hints: [...missing].map((hint) => Buffer.from(hint, 'hex')) })
+    if (missing.size > 0)
+      out.wanted.push({ path: slot.path, hints: [...missing].map((hint) => Buffer.from(hint, 'hex')) })
   }
 
-  async #compareInner(slot: string, node: Extract<RemoteNode, { kind: 'inner' }>, next: string[]): Promise<void> {
+  async #compareInner(slot: string, node: Extract<RemoteNode, { kind: 'inner' }>, next: Slot[]): Promise<void> {
     if (!node.path.startsWith(slot))
       throw new FeedmeshError('PEER_INVALID', `sync: trie node ${node.path} sent for ${slot}`)
     await this.#dropOutside(slot, node)
@@ -117,9 +140,9 @@ class Comparison {
         continue
       if (isMostlyNew(child, local?.count ?? 0)) {
         for (const entry of await this.#local.entries(childSlot)) this.#drops.push(entry.place)
-        await this.#fetchSubtree(childSlot)
+        await this.#fetchSubtree({ path: childSlot, count: child.count })
       } else {
-        next.push(childSlot)
+        next.push({ path: childSlot, count: child.count })
       }
     }
   }
@@ -148,15 +171,17 @@ class Comparison {
     return row
   }
 
-  async #fetchSubtree(path: string): Promise<void> {
+  async #fetchSubtree({ path, count }: Slot): Promise<void> {
     const { feedId, stateRoot } = this.#target
-    for await (const reply of this.#ask({ kind: 'subtree', feedId, stateRoot, path, after: null })) {
-      if (reply.kind !== 'segment') throw new FeedmeshError('PEER_INVALID', 'sync: not the rows that were asked for')
-      for (const encoded of decodeSegment(reply)) this.#take(encoded)
+    let received = 0
+    for await (const encoded of itemsOf(this.#ask({ kind: 'subtree', feedId, stateRoot, path, after: null }))) {
+      received += 1
+      if (received > count) throw new FeedmeshError('PEER_INVALID', `sync: more than the ${count} rows under ${path || 'the root'}`)
+      this.#take(encoded)
     }
   }
 
-  async #fetchRows(wanted: readonly { path: string; hints: Buffer[] }[]): Promise<void> {
+  async #fetchRows(wanted: readonly WantedRows[]): Promise<void> {
     let group: { path: string; hints: Buffer }[] = []
     let count = 0
     for (const { path, hints } of wanted) {
@@ -181,18 +206,20 @@ class Comparison {
       ),
     )
     let received = 0
-    for await (const reply of this.#ask({ kind: 'rows', feedId, stateRoot, wants })) {
-      if (reply.kind !== 'segment') throw new FeedmeshError('PEER_INVALID', 'sync: not the rows that were asked for')
-      for (const encoded of decodeSegment(reply)) {
-        const row = this.#take(encoded)
-        received += 1
-        const hint = hintOf({ place: placeOf(this.#local.salt, row.unit, row.key), digest: rowDigest(encoded) })
-        if (!hints.has(hint.toString('hex')))
-          throw new FeedmeshError('PEER_INVALID', `sync: row ${row.key} of ${row.unit} was not asked for`)
-      }
+    for await (const encoded of itemsOf(this.#ask({ kind: 'rows', feedId, stateRoot, wants }))) {
+      const row = this.#take(encoded)
+      received += 1
+      const hint = hintOf({ place: placeOf(this.#local.salt, row.unit, row.key), digest: rowDigest(encoded) })
+      if (!hints.has(hint.toString('hex')))
+        throw new FeedmeshError('PEER_INVALID', `sync: row ${row.key} of ${row.unit} was not asked for`)
     }
     if (received !== count) throw new FeedmeshError('PEER_INVALID', `sync: ${received} rows instead of ${count}`)
   }
+}
+
+function countOf(node: RemoteNode): number {
+  if (node.kind === 'inner') return node.children.reduce((sum, child) => sum + child.count, 0)
+  return node.kind === 'leaf' ? node.hints.length : 0
 }
 
 function isMostlyNew(child: RemoteChild, localCount: number): boolean {
@@ -214,20 +241,16 @@ export async function replayTail(
   const drops = new Map<string, { unit: string; key: string }>()
   let operations = 0
   const { feedId, stateRoot } = target
-  for await (const reply of ask({ kind: 'tail', feedId, stateRoot, ...log })) {
-    if (reply.kind !== 'segment')
-      throw new FeedmeshError('PEER_INVALID', 'sync: not the operations that were asked for')
-    for (const encoded of decodeSegment(reply)) {
-      operations += 1
-      if (operations > log.to - log.from)
-        throw new FeedmeshError('PEER_INVALID', 'sync: more operations than were asked for')
-      const operation = decodeOperation(encoded)
-      const { unit, key } = operation.kind === 'put' ? operation.row : operation
-      const name = JSON.stringify([unit, key])
-      if (operation.kind === 'put') puts.set(name, operation.row)
-      else puts.delete(name)
-      drops.set(name, { unit, key })
-    }
+  for await (const encoded of itemsOf(ask({ kind: 'tail', feedId, stateRoot, ...log }))) {
+    operations += 1
+    if (operations > log.to - log.from)
+      throw new FeedmeshError('PEER_INVALID', 'sync: more operations than were asked for')
+    const operation = decodeOperation(encoded)
+    const { unit, key } = operation.kind === 'put' ? operation.row : operation
+    const name = JSON.stringify([unit, key])
+    if (operation.kind === 'put') puts.set(name, operation.row)
+    else puts.delete(name)
+    drops.set(name, { unit, key })
   }
   if (operations !== log.to - log.from)
     throw new FeedmeshError('PEER_INVALID', `sync: ${operations} operations instead of ${log.to - log.from}`)

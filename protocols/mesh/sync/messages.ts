@@ -1,11 +1,13 @@
 /** Messages of `/feedmesh/sync/1`; the schema for other implementations is `messages.cddl`. */
 
-import { bytes, list, nullable, oneOf, record, type Shaped, text, uint } from '../../../src/catalog/cbor.ts'
+import { bytes, list, nullable, oneOf, record, type Shape, type Shaped, text, uint } from '../../../src/catalog/cbor.ts'
 import { MAX_CHARTER_VERSIONS } from '../../../src/catalog/charter.ts'
 import { revocationsShape } from '../../../src/catalog/grant.ts'
 import { depsShape } from '../../../src/catalog/manifest.ts'
+import { MAX_ROW_BYTES } from '../../../src/catalog/row.ts'
 import { MAX_SIGNED_BYTES } from '../../../src/catalog/signed.ts'
-import { errorReply } from '../exchange.ts'
+import { FeedmeshError } from '../../../src/errors.ts'
+import { errorReply, MAX_FRAME_BYTES } from '../exchange.ts'
 
 export const SYNC_PROTOCOL = '/feedmesh/sync/1'
 
@@ -15,14 +17,25 @@ export const MAX_PATHS = 256
 export const MAX_WANTED_ROWS = 4096
 /** Charters in one reply; a newcomer asks again for the rest. */
 export const MAX_CHARTERS = 256
-/** Raw bytes of one frame of rows or operations, before compression. */
+/** Raw bytes of one frame of rows or operations, before compression; a larger one is alone in its frame. */
 export const MAX_SEGMENT_BYTES = 256 * 1024
+/** Raw bytes of a frame with one large row. */
+const MAX_RAW_BYTES = MAX_ROW_BYTES + 8
 /** Length of the hints by which trie nodes and entries are compared before the whole root is checked. */
 export const HINT_BYTES = 8
 
 const feedId = bytes({ size: 32 })
 const stateRoot = bytes({ size: 32 })
-const path = text(64)
+/** Nibbles from the root, as hex digits. */
+const path: Shape<string> = {
+  form: text(64).form,
+  toCbor: (value) => value,
+  fromCbor: (value, where) => {
+    const digits = text(64).fromCbor(value, where)
+    if (/^[0-9a-f]*$/.test(digits)) return digits
+    throw new FeedmeshError('PEER_INVALID', `${where}: expected up to 64 hex digits`)
+  },
+}
 
 export const syncRequest = oneOf({
   /** Is there anything newer than (charterVersion, epoch, seq, refresh)? */
@@ -70,8 +83,8 @@ export type SyncRequest = Shaped<typeof syncRequest>
 
 const segment = record({
   /** zstd frame of length-prefixed (u32) rows or operations. */
-  data: [1, bytes({ max: MAX_SEGMENT_BYTES * 2 })],
-  rawBytes: [2, uint(2 * 1024 * 1024)],
+  data: [1, bytes({ max: MAX_FRAME_BYTES - 1024 })],
+  rawBytes: [2, uint(MAX_RAW_BYTES)],
   /** Whether more segments of this reply follow. */
   more: [3, uint(1)],
 })

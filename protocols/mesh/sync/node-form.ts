@@ -9,7 +9,7 @@
 
 import { sha256 } from '../../../src/catalog/digest.ts'
 import { BinaryReader } from '../../../src/catalog/row.ts'
-import { type NodeRef, nibbleAfter, packPath, type TrieEntry } from '../../../src/catalog/trie.ts'
+import { LEAF_ENTRIES, type NodeRef, nibbleAfter, packPath, type TrieEntry } from '../../../src/catalog/trie.ts'
 import { FeedmeshError } from '../../../src/errors.ts'
 import { HINT_BYTES } from './messages.ts'
 
@@ -47,6 +47,9 @@ export function encodeInner(path: string, children: readonly NodeRef[]): Uint8Ar
 
 function splitHints(data: Buffer): Buffer[] {
   if (data.length % HINT_BYTES !== 0) throw new FeedmeshError('PEER_INVALID', 'sync: a leaf whose hints are cut off')
+  const count = data.length / HINT_BYTES
+  if (count === 0 || count > LEAF_ENTRIES)
+    throw new FeedmeshError('PEER_INVALID', `sync: a leaf has 1 to ${LEAF_ENTRIES} entries, not ${count}`)
   return Array.from({ length: data.length / HINT_BYTES }, (_, index) =>
     data.subarray(index * HINT_BYTES, (index + 1) * HINT_BYTES),
   )
@@ -55,17 +58,21 @@ function splitHints(data: Buffer): Buffer[] {
 function decodeInner(reader: BinaryReader): RemoteNode {
   const nibbles = reader.uint(1)
   if (nibbles > 63) throw new FeedmeshError('PEER_INVALID', `sync: a trie node at depth ${nibbles}`)
-  const path = reader
-    .take(Math.ceil(nibbles / 2))
-    .toString('hex')
-    .slice(0, nibbles)
+  const packed = reader.take(Math.ceil(nibbles / 2)).toString('hex')
+  const path = packed.slice(0, nibbles)
+  if (packed.length > nibbles && !packed.endsWith('0'))
+    throw new FeedmeshError('PEER_INVALID', 'sync: the path of a trie node is not padded with 0')
   const children: RemoteChild[] = []
   while (reader.rest > 0) {
     const code = reader.uint(1)
     const nibble = code >> 1
     if (nibble > 15 || nibble <= (children.at(-1)?.nibble ?? -1))
       throw new FeedmeshError('PEER_INVALID', 'sync: children of a trie node out of order')
-    children.push({ nibble, leaf: code % 2 === 1, count: reader.uint(6), hash: Buffer.from(reader.take(HINT_BYTES)) })
+    const count = reader.uint(6)
+    const leaf = code % 2 === 1
+    if (count === 0 || leaf !== count <= LEAF_ENTRIES)
+      throw new FeedmeshError('PEER_INVALID', `sync: a ${leaf ? 'leaf' : 'node'} of ${count} entries`)
+    children.push({ nibble, leaf, count, hash: Buffer.from(reader.take(HINT_BYTES)) })
   }
   if (children.length < 2)
     throw new FeedmeshError('PEER_INVALID', 'sync: an inner trie node with fewer than two children')

@@ -1,14 +1,19 @@
 /** Segments: many rows or operations in one zstd frame of bounded raw size. */
 
-import { zstdCompressSync, zstdDecompressSync } from 'node:zlib'
+import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import { FeedmeshError } from '../../../src/errors.ts'
 import { BinaryReader } from '../../../src/catalog/row.ts'
 import { MAX_SEGMENT_BYTES } from './messages.ts'
+
+/** A frame may ask its reader for a window of at most 2 MiB, whatever it holds; 27, zstd's own limit, would cost 128 MiB. */
+const MAX_WINDOW_LOG = 21
 
 export interface Segment {
   readonly data: Uint8Array
   readonly rawBytes: number
 }
+
+const COMPRESSION = { [constants.ZSTD_c_compressionLevel]: 3, [constants.ZSTD_c_windowLog]: MAX_WINDOW_LOG }
 
 export function encodeSegment(items: readonly Uint8Array[]): Segment {
   const parts: Uint8Array[] = []
@@ -18,7 +23,7 @@ export function encodeSegment(items: readonly Uint8Array[]): Segment {
     parts.push(length, item)
   }
   const raw = Buffer.concat(parts)
-  return { data: zstdCompressSync(raw), rawBytes: raw.length }
+  return { data: zstdCompressSync(raw, { params: COMPRESSION }), rawBytes: raw.length }
 }
 
 /** Groups items so that each group stays within a segment; an item larger than a segment travels alone. */
@@ -43,7 +48,10 @@ export async function* groupItems(
 export function decodeSegment(segment: Segment): Uint8Array[] {
   let raw: Buffer
   try {
-    raw = zstdDecompressSync(segment.data, { maxOutputLength: Math.max(1, segment.rawBytes) })
+    raw = zstdDecompressSync(segment.data, {
+      maxOutputLength: Math.max(1, segment.rawBytes),
+      params: { [constants.ZSTD_d_windowLogMax]: MAX_WINDOW_LOG },
+    })
   } catch (cause) {
     throw new FeedmeshError('PEER_INVALID', 'sync: a segment that does not decompress to the size it declares', {
       cause,

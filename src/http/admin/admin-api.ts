@@ -13,6 +13,7 @@ import type { Actor, NodeOperations } from '../operations.ts'
 import { registerFeedRoutes } from './feeds.ts'
 import { registerJoinRoutes } from './joins.ts'
 import { registerKeyRoutes } from './keys.ts'
+import { registerMaintenanceRoutes } from './maintenance.ts'
 import { registerPeerRoutes } from './peers.ts'
 import { registerPublishRoute } from './publish.ts'
 import { registerReplicationRoutes } from './replications.ts'
@@ -53,6 +54,7 @@ const ROUTES: readonly ((scope: AdminScope, context: AdminContext) => void)[] = 
   registerTokenRoutes,
   registerPeerRoutes,
   registerKeyRoutes,
+  registerMaintenanceRoutes,
 ]
 
 export async function registerAdminApi(app: FastifyInstance, context: AdminContext): Promise<void> {

@@ -1,18 +1,15 @@
 /** `POST /api/replications/:id/run`: waits for the result, tells the progress while it waits, or does not wait. */
 
-import { Socket } from 'node:net'
-import { Readable } from 'node:stream'
-import { setImmediate, setTimeout } from 'node:timers/promises'
-import type { FastifyRequest } from 'fastify'
+import type { Readable } from 'node:stream'
+import { setImmediate } from 'node:timers/promises'
 import { Type } from 'typebox'
-import { asFeedmeshError } from '../../errors.ts'
-import { renderError } from '../error-reply.ts'
 import type { RunProgress, RunResult } from '../operations.ts'
 import type { AdminContext, AdminScope } from './admin-api.ts'
+import { answerLongWork, NDJSON } from './long-work.ts'
 import { closed, errors, identifier, runResult } from './schemas.ts'
 
-const NDJSON = 'application/x-ndjson'
-const PROGRESS_EVERY_MS = 1_000
+const NOTHING = { items: 0, bytes: 0 }
+const BEGIN: RunProgress = { planned: NOTHING, done: NOTHING }
 
 const schema = {
   tags: ['replications'],
@@ -27,26 +24,20 @@ const schema = {
   },
 } as const
 
-/** One line of the answer while waiting. */
-export type RunEvent =
-  | ({ readonly event: 'progress' } & RunProgress)
-  | { readonly event: 'result'; readonly result: RunResult }
-  | { readonly event: 'error'; readonly error: { readonly code: string; readonly message: string } }
-
 export function registerRunNow(scope: AdminScope, context: AdminContext): void {
+  const { operations, log, stopping } = context
   scope.post('/replications/:id/run', { schema }, async (request, reply) => {
     const { id } = request.params
-    await context.operations.showReplication(id)
+    await operations.showReplication(id)
     if (request.query.wait === false) {
       await startOnly(id, context)
       return reply.code(202).send({ id, started: true })
     }
-    if (request.headers.accept?.includes(NDJSON) === true) {
-      reply.header('content-type', NDJSON)
-      return reply.send(Readable.from(streamRun(id, context), { objectMode: false }))
-    }
-    waitWithoutLimit(request)
-    return context.operations.runReplication(id, { signal: context.stopping })
+    return answerLongWork(request, reply, {
+      begin: BEGIN,
+      log,
+      start: (onProgress) => operations.runReplication(id, { signal: stopping, onProgress }),
+    })
   })
 }
 
@@ -55,39 +46,4 @@ async function startOnly(id: string, { operations, log, stopping }: AdminContext
   const run = operations.runReplication(id, { signal: stopping })
   await Promise.race([run, setImmediate()])
   run.catch((error: unknown) => log.info({ replication: id, err: error }, 'a run that nobody waited for failed'))
-}
-
-/** Nothing moves on the connection until the run has ended. */
-function waitWithoutLimit({ raw: { socket } }: FastifyRequest): void {
-  if (socket instanceof Socket) socket.setTimeout(0)
-}
-
-async function* streamRun(id: string, { operations, log, stopping }: AdminContext): AsyncIterable<string> {
-  const noAmount = { items: 0, bytes: 0 }
-  let progress: RunProgress = { planned: noAmount, done: noAmount }
-  const ended = new AbortController()
-  const outcome = operations
-    .runReplication(id, { signal: stopping, onProgress: (next) => (progress = next) })
-    .then((result): RunEvent => ({ event: 'result', result }))
-    .catch((thrown: unknown): RunEvent => {
-      const error = asFeedmeshError(thrown)
-      if (error.code === 'INTERNAL') log.error({ err: thrown, replication: id }, 'run failed')
-      return { event: 'error', ...renderError(error) }
-    })
-    .finally(() => ended.abort())
-  while (!ended.signal.aborted) {
-    yield renderLine({ event: 'progress', ...progress })
-    await setTimeout(PROGRESS_EVERY_MS, undefined, { signal: ended.signal }).catch(verifyEnded)
-  }
-  yield renderLine({ event: 'progress', ...progress })
-  yield renderLine(await outcome)
-}
-
-/** The wait was cut short because the run has ended. */
-function verifyEnded(error: unknown): void {
-  if (!(error instanceof Error) || error.name !== 'AbortError') throw error
-}
-
-function renderLine(event: RunEvent): string {
-  return `${JSON.stringify(event)}\n`
 }

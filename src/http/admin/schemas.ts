@@ -6,6 +6,7 @@
 import { type Static, type TSchema, type TUnsafe, Type } from 'typebox'
 import { COMMUNICATION_MODES, REPLICATION_MODES } from '../../catalog/policy.ts'
 import type {
+  BackupReport,
   FeedDetails,
   FeedSummary,
   KeySummary,
@@ -13,12 +14,14 @@ import type {
   NodeStatus,
   PeerSummary,
   Problem,
+  ReclaimReport,
   ReplicationCreated,
   ReplicationSummary,
   RunDetails,
   RunResult,
   RunSummary,
   TokenSummary,
+  VerifyReport,
 } from '../operations.ts'
 
 type DeepReadonly<T> = T extends readonly (infer Item)[]
@@ -265,6 +268,37 @@ export const nodeStatus = schemaOf<NodeStatus>()(
     },
     closed,
   ),
+)
+
+export const verifyReport = schemaOf<VerifyReport>()(
+  Type.Object(
+    {
+      blobs: count,
+      bytes: count,
+      feeds: count,
+      damaged: Type.Array(
+        Type.Object(
+          {
+            item: Type.String(),
+            digest: Type.String(),
+            kind: Type.Enum(['missing', 'corrupt']),
+            repaired: Type.Boolean(),
+            message: Type.String(),
+          },
+          closed,
+        ),
+      ),
+    },
+    closed,
+  ),
+)
+
+export const reclaimReport = schemaOf<ReclaimReport>()(
+  Type.Object({ blobs: count, bytes: count, feeds: count, kept: count }, closed),
+)
+
+export const backupReport = schemaOf<BackupReport>()(
+  Type.Object({ directory: Type.String(), records: count, blobs: count, bytes: count }, closed),
 )
 
 /** Of an answer without a body. */
