@@ -5,7 +5,6 @@ import { Agent as SecureAgent } from 'node:https'
 import { FeedmeshError, isErrorCode } from '../errors.ts'
 import type { WorkEvent } from '../http/admin/long-work.ts'
 import type { RunProgress } from '../http/operations.ts'
-import { redactUrl } from '../log.ts'
 import { type HttpRequest, sendRequest } from './http-request.ts'
 
 const MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -36,10 +35,7 @@ export class ApiClient implements Disposable {
   constructor(access: ApiAccess, signal: AbortSignal) {
     const base = URL.parse(access.url)
     if (base === null || (base.protocol !== 'http:' && base.protocol !== 'https:'))
-      throw new FeedmeshError(
-        'BAD_INPUT',
-        `FEEDMESH_URL ${redactUrl(access.url)} is not a URL such as http://127.0.0.1:8624`,
-      )
+      throw new FeedmeshError('BAD_INPUT', 'FEEDMESH_URL is not a URL such as http://127.0.0.1:8624')
     this.#access = access
     this.#signal = signal
     this.#base = base

@@ -4,8 +4,8 @@ import type { Command } from 'commander'
 import { FeedmeshError } from '../errors.ts'
 import type { ReplicationSummary } from '../http/operations.ts'
 import { type Act, readSecret } from './context.ts'
-import { addSharedOptions, parseShared, type SharedOptions } from './replication-options.ts'
 import { replicationPath } from './replication.ts'
+import { addSharedOptions, parseShared, type SharedOptions } from './replication-options.ts'
 import { withSuggestion } from './suggest.ts'
 
 export function registerReplicationEdit(replication: Command, act: Act): void {

@@ -1,7 +1,7 @@
 /** `feedmesh replication run` */
 
 import type { Command } from 'commander'
-import { FeedmeshError, isFeedmeshError } from '../errors.ts'
+import { asFeedmeshError, FeedmeshError, isFeedmeshError } from '../errors.ts'
 import type { RunResult } from '../http/operations.ts'
 import type { ApiClient } from './api-client.ts'
 import type { Act, Context, ExitCode } from './context.ts'
@@ -69,7 +69,7 @@ function runPath(id: string): string {
 /** @throws the error that ended the run */
 async function runOne(api: ApiClient, { output }: Context, id: string): Promise<RunResult> {
   using progress = new Progress(output, `Replication ${id}`)
-  return api.work<RunResult>(runPath(id), {
+  return await api.work<RunResult>(runPath(id), {
     onProgress: ({ done, planned }) => progress.update(done, planned),
   })
 }
@@ -82,8 +82,9 @@ async function runAll(api: ApiClient, context: Context): Promise<ExitCode> {
     try {
       runs.push({ replication, ...(await runOne(api, context, replication)) })
     } catch (error) {
-      if (!isFeedmeshError(error) || isFeedmeshError(error, ...FATAL)) throw error
-      runs.push({ replication, state: 'failed', error: { code: error.code, message: error.message } })
+      if (isFeedmeshError(error, ...FATAL)) throw error
+      const { code, message } = asFeedmeshError(error)
+      runs.push({ replication, state: 'failed', error: { code, message } })
     }
   }
   output.document({ runs }, () =>

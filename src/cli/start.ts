@@ -3,7 +3,6 @@
 import { once } from 'node:events'
 import type { Command } from 'commander'
 import { parseConfig, readConfig } from '../config.ts'
-import { createLog } from '../log.ts'
 import { VERSION } from '../version.ts'
 import type { Act, Context } from './context.ts'
 import { addNodeOptions, type NodeFlags, parseNodeFlags } from './node-options.ts'
@@ -19,6 +18,7 @@ export function registerStartCommand(program: Command, act: Act): void {
       await initWhenEmpty(context)
       const config = parseConfig({ ...(await readConfig(directory)), ...overrides }, 'the configuration')
       const { openNode } = await import('../node.ts')
+      const { createLog } = await import('../log.ts')
       const log = createLog(config.logLevel)
       await using node = await openNode({ directory, overrides, log })
       const { http, peerId, listen } = node

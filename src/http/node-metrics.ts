@@ -1,7 +1,7 @@
 /** What a monitoring system sees of the node. README.md lists the metrics; a test compares. */
 
-import type { FeedSummary, NodeOperations, NodeStatus, PeerSummary, Problem, ReplicationSummary } from './operations.ts'
 import type { Metric, Sample } from './open-metrics.ts'
+import type { FeedSummary, NodeOperations, NodeStatus, PeerSummary, Problem, ReplicationSummary } from './operations.ts'
 import type { AnswerCounts } from './request-log.ts'
 
 const STATES = ['waiting', 'connecting', 'ok', 'running', 'behind', 'failing', 'paused', 'unreachable'] as const

@@ -4,8 +4,8 @@
  */
 
 import type { CommunicationMode, ReplicationMode } from '../catalog/policy.ts'
-import type { Caller, FeedType, NativeFile, Permission } from '../feeds/feed-type.ts'
 import type { Feed } from '../feeds/feed.ts'
+import type { Caller, FeedType, NativeFile, Permission } from '../feeds/feed-type.ts'
 
 export interface FeedSummary {
   readonly id: string

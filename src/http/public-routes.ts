@@ -7,8 +7,8 @@ import { HOME_HEADERS, renderHomePage } from './home-page.ts'
 import { collectMetrics } from './node-metrics.ts'
 import { OPEN_METRICS_TYPE, renderOpenMetrics } from './open-metrics.ts'
 import type { NodeOperations } from './operations.ts'
-import { requestHostName, requestOrigin } from './request-origin.ts'
 import type { AnswerCounts } from './request-log.ts'
+import { requestHostName, requestOrigin } from './request-origin.ts'
 
 export interface PublicRoutesOptions {
   readonly operations: NodeOperations

@@ -13,7 +13,7 @@ import { createFeedHost } from './feed-host.ts'
 import { createListener, LISTENER_LIMITS, type ListenerLimits, type ListenerOptions, readTlsFiles } from './listener.ts'
 import type { NodeOperations } from './operations.ts'
 import { registerPublicRoutes } from './public-routes.ts'
-import { adaptLog, type AnswerCounts, logRequests } from './request-log.ts'
+import { type AnswerCounts, adaptLog, logRequests } from './request-log.ts'
 import { SLOW_CLIENT_LIMITS, type SlowClientLimits, SlowClientWatch } from './slow-clients.ts'
 
 export interface HttpServerOptions {

@@ -3,8 +3,8 @@
 import { randomBytes } from 'node:crypto'
 import { FEED_TYPES } from '../../protocols/feeds/index.ts'
 import { FeedmeshError } from '../../src/errors.ts'
-import type { Caller, FeedType, NativeFile, Permission } from '../../src/feeds/feed-type.ts'
 import type { Feed } from '../../src/feeds/feed.ts'
+import type { Caller, FeedType, NativeFile, Permission } from '../../src/feeds/feed-type.ts'
 import { createMemoryFeed } from '../../src/feeds/memory-feed.ts'
 import type {
   Actor,
