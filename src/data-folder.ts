@@ -110,6 +110,16 @@ export async function removeRunFile(directory: string): Promise<void> {
   await rm(dataPaths(directory).run, { force: true })
 }
 
+function parseRunFile(json: string): string | undefined {
+  try {
+    const { url } = JSON.parse(json) as { url?: unknown }
+    return typeof url === 'string' ? url : undefined
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined
+    throw error
+  }
+}
+
 /** Where the running node answers, and the key for it. @throws NODE_NOT_RUNNING, CORRUPT */
 export async function readLocalAccess(directory: string): Promise<{ readonly url: string; readonly key: string }> {
   const paths = dataPaths(directory)
@@ -126,8 +136,8 @@ export async function readLocalAccess(directory: string): Promise<{ readonly url
       { cause },
     )
   }
-  const { url } = JSON.parse(run) as { url?: unknown }
-  if (typeof url !== 'string')
+  const url = parseRunFile(run)
+  if (url === undefined)
     throw new FeedmeshError('CORRUPT', `${paths.run} cannot be read; remove it and start the node again`)
   return { url, key: key.trim() }
 }

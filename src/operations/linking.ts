@@ -72,14 +72,19 @@ export class Linking {
     return await this.#options.asker.describe(node.peerId, token, signal)
   }
 
-  /** Links every feed of an outgoing replication, then keeps the connection. Nothing is stored unless the other end agreed. */
+  /**
+   * Links every feed of an outgoing replication, then keeps the connection; links made before with another token go. Nothing
+   * is stored unless the other end agreed.
+   */
   async link(replication: Replication, token: SyncToken | undefined): Promise<void> {
     const { host, asker, book, replicator } = this.#options
     const [peer = ''] = replication.peers
     const signal = AbortSignal.timeout(CONNECT_TIMEOUT_MS)
     await host.connect(peer, replication.addresses, signal)
     const links = await this.#agree(replication, token, { peer, asker, signal })
-    await book.commit({ replications: [replication], links })
+    const ids = new Set(links.map((link) => link.id))
+    const removedLinks = book.linksOf(replication.id).filter((link) => !ids.has(link.id))
+    await book.commit({ replications: [replication], links, removedLinks })
     this.#options.reach('link.stored')
     replicator.keepConnected(replication)
     for (const link of links) await replicator.establish(link)

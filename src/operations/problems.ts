@@ -204,7 +204,7 @@ export class Problems {
       subject,
       message: `${error.code}: ${error.message}`,
       cure: revoked
-        ? `ask the other end for a new token, then feedmesh replication remove ${replication.id} and add it again`
+        ? `ask the other end for a new token, then: feedmesh replication edit ${replication.id} --token TOKEN`
         : `feedmesh replication run ${replication.id} --wait`,
       sinceMs: error.at,
     }

@@ -275,9 +275,27 @@ export class ReplicationOperations {
       url: url ?? current.url,
       addresses: found?.addresses ?? addresses ?? current.addresses,
     }
-    await book.commit({ replications: [next] })
+    if (changes.token === undefined) await book.commit({ replications: [next] })
+    else await this.#relink(next, parseToken(changes.token))
     replicator.keepConnected(next)
     await audit.note(actor, 'replication edit', `${id}: ${Object.keys(changes).join(', ')}`)
+  }
+
+  /** With a new token of the same node, for instance after the old one was revoked. @throws WRONG_HUB, BAD_INPUT */
+  async #relink(replication: Replication, token: SyncToken): Promise<void> {
+    const owner = peerIdFromPublicKey(token.incoming)
+    if (replication.communication !== 'outgoing')
+      throw new FeedmeshError(
+        'BAD_INPUT',
+        'only outgoing replications are given a token; an incoming one makes its own',
+      )
+    if (!replication.peers.includes(owner)) {
+      throw new FeedmeshError(
+        'WRONG_HUB',
+        `the token belongs to node ${owner}, but the replication is with ${replication.peers.join(', ')}; add a new replication for it`,
+      )
+    }
+    await this.#options.linking.link(replication, token)
   }
 
   async pause(id: string, paused: boolean, actor: Actor): Promise<void> {

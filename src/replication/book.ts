@@ -193,16 +193,19 @@ export class Book {
     readonly links?: readonly Link[]
     readonly tokens?: readonly Token[]
     readonly replications?: readonly Replication[]
+    readonly removedLinks?: readonly Link[]
   }): Promise<void> {
     const writes = [
       ...(change.links ?? []).map((link) => this.links.writeOf(link.id, link)),
       ...(change.tokens ?? []).map((token) => this.tokens.writeOf(token.id, token)),
       ...(change.replications ?? []).map((replication) => this.replications.writeOf(replication.id, replication)),
+      ...(change.removedLinks ?? []).map((link) => this.links.removalOf(link.id)),
     ]
     await this.#records.write(writes)
     for (const link of change.links ?? []) this.links.keep(link.id, link)
     for (const token of change.tokens ?? []) this.tokens.keep(token.id, token)
     for (const replication of change.replications ?? []) this.replications.keep(replication.id, replication)
+    for (const link of change.removedLinks ?? []) this.links.keep(link.id, undefined)
   }
 
   /** Removes a replication with its links and tokens. */

@@ -202,6 +202,10 @@ describe('linking', () => {
     assert.equal(await spoke.operations.openFeed('packages').findUnit('secret'), undefined)
     const problem = (await spoke.operations.doctor()).find((one) => one.code === 'LINK_REVOKED')
     assert.match(problem?.cure ?? '', /ask the other end for a new token/)
+    const next = await offerFeed(hub, 'packages')
+    await spoke.operations.editReplication(id, { token: next.token ?? '' }, ACTOR)
+    assert.equal((await spoke.operations.runReplication(id, {})).state, 'succeeded')
+    assert.ok(await spoke.operations.openFeed('packages').findUnit('secret'))
     await spoke.operations.removeReplication(id, ACTOR)
   })
 
