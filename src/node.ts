@@ -91,9 +91,12 @@ async function openStores(directory: string, base: Base, stack: AsyncDisposableS
   const records = stack.use(await openLevelRecords({ directory: paths.records, reach, log }))
   const blobs = await openFileBlobs({ directory: paths.blobs, records, reach, log, now })
   const floor = await openFloor(paths.floor, reach)
-  const presence = new Presence(now, BUILD_TIME_MS)
   const signer = { publicKey: identity.publicKey, sign: (message: Uint8Array) => identity.sign(message) }
   const book = await Book.open(records)
+  const presence = new Presence(now, {
+    buildTimeMs: BUILD_TIME_MS,
+    isLinked: (peer) => book.linksWith(peer).length > 0,
+  })
   const catchUp = await CatchUp.open(records, floor)
   const verifyMaySign = (feedId: FeedId) => {
     presence.verifyMaySign()

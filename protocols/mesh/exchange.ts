@@ -8,7 +8,7 @@
 import { decodeCbor, encodeCbor, record, type Shape, text } from '../../src/catalog/cbor.ts'
 import { asFeedmeshError, FeedmeshError, isErrorCode } from '../../src/errors.ts'
 import type { Channel } from './channel.ts'
-import { FrameReader, writeFrame } from './frames.ts'
+import { encodeFrame, FrameReader, writeFrame } from './frames.ts'
 
 /** Largest frame of any protocol here, bytes. */
 export const MAX_FRAME_BYTES = 1024 * 1024
@@ -82,8 +82,22 @@ export class Exchange<Out, In> implements AsyncDisposable {
     await writeFrame(this.#channel, encodeCbor(this.#outShape, value))
   }
 
+  /** Several values in one piece: one write instead of many. */
+  async sendAll(values: readonly Out[]): Promise<void> {
+    if (values.length > 0) await this.#channel.send(Buffer.concat(values.map((value) => this.#frame(value))))
+  }
+
+  /** A value and the few raw bytes it announces, in one piece. */
+  async sendWith(value: Out, bytes: Uint8Array): Promise<void> {
+    await this.#channel.send(Buffer.concat([this.#frame(value), bytes]))
+  }
+
   async sendBytes(bytes: Uint8Array): Promise<void> {
     await this.#channel.send(bytes)
+  }
+
+  #frame(value: Out): Uint8Array {
+    return encodeFrame(encodeCbor(this.#outShape, value))
   }
 
   /** undefined when the other end has nothing more to say. @throws PEER_INVALID */

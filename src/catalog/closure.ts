@@ -25,6 +25,25 @@ export interface Member {
 
 export type CharterLookup = (feedId: FeedId) => Charter | undefined
 
+interface Edge extends Inclusion {
+  readonly target: FeedId
+}
+
+/** The inclusions of a feed's charter, none where it is not here. */
+type EdgeLookup = (feedId: FeedId) => readonly Edge[]
+
+function rememberEdges(charterOf: CharterLookup): EdgeLookup {
+  const known = new Map<FeedId, readonly Edge[]>()
+  return (id) => {
+    let edges = known.get(id)
+    if (edges === undefined) {
+      edges = (charterOf(id)?.includes ?? []).map((edge) => ({ ...edge, target: feedIdText(edge.feedId) }))
+      known.set(id, edges)
+    }
+    return edges
+  }
+}
+
 /** How paths reached a feed; paths that agree in everything are one way. */
 interface Way {
   readonly feedId: FeedId
@@ -44,12 +63,12 @@ function sameScope(a: readonly string[], b: readonly string[]): boolean {
   return a.length === b.length && a.every((glob, index) => glob === b[index])
 }
 
-function follow(from: Way, edge: Inclusion): Way {
+function follow(from: Way, edge: Edge): Way {
   const scope = [...edge.scope].sort()
   const known = scope.length === 0 || from.scopes.some((other) => sameScope(other, scope))
   const below = edge.rank === 'below'
   return {
-    feedId: feedIdText(edge.feedId),
+    feedId: edge.target,
     remaining: Math.min(from.remaining - 1, edge.through),
     level: from.level + (below ? 1 : 0),
     scopes: known ? from.scopes : [...from.scopes, scope],
@@ -81,14 +100,13 @@ interface Distance {
 function nextRing(
   ring: readonly FeedId[],
   known: ReadonlyMap<FeedId, Distance>,
-  charterOf: CharterLookup,
+  edgesOf: EdgeLookup,
 ): (readonly [FeedId, number])[] {
   const next = new Map<FeedId, number>()
   for (const id of ring) {
     const left = known.get(id)?.remaining ?? 0
-    for (const edge of left > 0 ? (charterOf(id)?.includes ?? []) : []) {
-      const target = feedIdText(edge.feedId)
-      const remaining = Math.min(left - 1, edge.through)
+    for (const { target, through } of left > 0 ? edgesOf(id) : []) {
+      const remaining = Math.min(left - 1, through)
       if (remaining > Math.max(known.get(target)?.remaining ?? -1, next.get(target) ?? -1)) next.set(target, remaining)
     }
   }
@@ -96,13 +114,13 @@ function nextRing(
 }
 
 /** Feeds reachable through one direct inclusion with their distance: itself and at most MAX_THROUGH_FEEDS beyond, nearest first. */
-function reachThrough(viewing: FeedId, edge: Inclusion, charterOf: CharterLookup): Map<FeedId, Distance> {
-  const first = feedIdText(edge.feedId)
+function reachThrough(viewing: FeedId, edge: Edge, edgesOf: EdgeLookup): Map<FeedId, Distance> {
+  const first = edge.target
   const known = new Map<FeedId, Distance>([[first, { steps: 1, remaining: edge.through }]])
   let ring = [first]
   for (let steps = 2; ring.length > 0; steps += 1) {
     const expanded: FeedId[] = []
-    for (const [id, remaining] of nextRing(ring, known, charterOf)) {
+    for (const [id, remaining] of nextRing(ring, known, edgesOf)) {
       const before = known.get(id)
       if (id === viewing || (before === undefined && known.size > MAX_THROUGH_FEEDS)) continue
       known.set(id, { steps: before?.steps ?? steps, remaining })
@@ -114,10 +132,10 @@ function reachThrough(viewing: FeedId, edge: Inclusion, charterOf: CharterLookup
 }
 
 /** For each direct inclusion, in the order of the charter, the feeds that count through it. */
-function admit(viewing: FeedId, charterOf: CharterLookup): { order: FeedId[]; through: ReadonlySet<FeedId>[] } {
+function admit(viewing: FeedId, edgesOf: EdgeLookup): { order: FeedId[]; through: ReadonlySet<FeedId>[] } {
   const steps = new Map<FeedId, number>()
-  const reached = (charterOf(viewing)?.includes ?? []).map((edge) =>
-    feedIdText(edge.feedId) === viewing ? new Map<FeedId, Distance>() : reachThrough(viewing, edge, charterOf),
+  const reached = edgesOf(viewing).map((edge) =>
+    edge.target === viewing ? new Map<FeedId, Distance>() : reachThrough(viewing, edge, edgesOf),
   )
   for (const reach of reached) {
     for (const [id, distance] of reach) steps.set(id, Math.min(distance.steps, steps.get(id) ?? distance.steps))
@@ -131,12 +149,12 @@ function admit(viewing: FeedId, charterOf: CharterLookup): { order: FeedId[]; th
 }
 
 /** The ways to each of `feeds` through one direct inclusion, shorter ones first. */
-function waysThrough(start: Way, feeds: ReadonlySet<FeedId>, charterOf: CharterLookup): Map<FeedId, Way[]> {
+function waysThrough(start: Way, feeds: ReadonlySet<FeedId>, edgesOf: EdgeLookup): Map<FeedId, Way[]> {
   const ways = new Map<FeedId, Way[]>([[start.feedId, [start]]])
   const queue = [start]
   for (const from of queue) {
-    for (const edge of from.remaining > 0 ? (charterOf(from.feedId)?.includes ?? []) : []) {
-      if (!feeds.has(feedIdText(edge.feedId))) continue
+    for (const edge of from.remaining > 0 ? edgesOf(from.feedId) : []) {
+      if (!feeds.has(edge.target)) continue
       const way = follow(from, edge)
       const known = ways.get(way.feedId) ?? []
       if (known.length >= MAX_WAYS || known.some((other) => covers(other, way))) continue
@@ -158,11 +176,13 @@ export class Closure {
   readonly viewing: FeedId
   readonly members: ReadonlyMap<FeedId, Member>
   readonly #charterOf: CharterLookup
+  readonly #edgesOf: EdgeLookup
   readonly #reach = new Map<string, ReadonlySet<FeedId>>()
 
   constructor(viewing: FeedId, charterOf: CharterLookup) {
     this.viewing = viewing
     this.#charterOf = charterOf
+    this.#edgesOf = rememberEdges(charterOf)
     this.members = this.#gather()
   }
 
@@ -176,12 +196,12 @@ export class Closure {
       mayTag: true,
       mayExtend: true,
     }
-    const { order, through } = admit(this.viewing, this.#charterOf)
+    const { order, through } = admit(this.viewing, this.#edgesOf)
     const ways = new Map<FeedId, Way[]>(order.map((id) => [id, []]))
-    for (const [index, edge] of (this.#charterOf(this.viewing)?.includes ?? []).entries()) {
+    for (const [index, edge] of this.#edgesOf(this.viewing).entries()) {
       const feeds = through[index]
-      if (feeds?.has(feedIdText(edge.feedId)) !== true) continue
-      for (const [id, found] of waysThrough(follow(start, edge), feeds, this.#charterOf)) ways.get(id)?.push(...found)
+      if (feeds?.has(edge.target) !== true) continue
+      for (const [id, found] of waysThrough(follow(start, edge), feeds, this.#edgesOf)) ways.get(id)?.push(...found)
     }
     const reached = [[this.viewing, [start]] as const, ...ways].filter(([, found]) => found.length > 0)
     return new Map(reached.map(([id, found]) => [id, this.#join(id, found)]))
@@ -231,13 +251,12 @@ export class Closure {
     const found = new Set<FeedId>()
     const queue = [from]
     for (const id of queue) {
-      for (const edge of this.#charterOf(id)?.includes ?? []) {
-        const target = feedIdText(edge.feedId)
+      for (const edge of this.#edgesOf(id)) {
         const allowed =
           kind === 'above' ? edge.rank === 'above' : edge.rights[kind === 'delete' ? 'mayDelete' : 'mayTag'] === 1
-        if (!this.members.has(target) || !allowed || found.has(target)) continue
-        found.add(target)
-        queue.push(target)
+        if (!allowed || found.has(edge.target) || !this.members.has(edge.target)) continue
+        found.add(edge.target)
+        queue.push(edge.target)
       }
     }
     return found

@@ -5,7 +5,7 @@
  * the blobs that the new rows name.
  */
 
-import type { Charter, FeedId } from '../catalog/charter.ts'
+import { type Charter, type FeedId, feedIdText } from '../catalog/charter.ts'
 import { hashRevocations, type Revocations } from '../catalog/grant.ts'
 import { type Deps, hashDeps, type Manifest } from '../catalog/manifest.ts'
 import { encodeRow, placeOf, type Row, rowDigest } from '../catalog/row.ts'
@@ -95,11 +95,12 @@ export async function prepareAdoption(registry: Registry, received: ReceivedStat
 }
 
 /** Whether every feed that `deps` name is here at least as new, is being adopted with it, or cannot be had. */
-export function isClosed(deps: Deps, states: ReadonlyMap<FeedId, FeedState>): boolean {
+export function isClosed(deps: Deps, states: ReadonlyMap<FeedId, FeedState>, absent: ReadonlySet<FeedId>): boolean {
   return deps.every((dep) => {
-    const manifest = states.get(Buffer.from(dep.feedId).toString('hex'))?.manifest?.value
-    return (
+    const feedId = feedIdText(dep.feedId)
+    const manifest = states.get(feedId)?.manifest?.value
+    const isMet =
       manifest === undefined || manifest.epoch > dep.epoch || (manifest.epoch === dep.epoch && manifest.seq >= dep.seq)
-    )
+    return isMet || absent.has(feedId)
   })
 }

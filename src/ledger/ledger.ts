@@ -66,6 +66,16 @@ interface Waiting extends PlannedChange {
   readonly reject: (error: unknown) => void
 }
 
+export interface Adoption {
+  readonly verified: readonly VerifiedState[]
+  /** What else goes into the same batch: charters. */
+  readonly writes: readonly Write[]
+  /** Feeds that cannot be had: what depends on them does not wait for them. */
+  readonly absent: ReadonlySet<FeedId>
+  /** Asked while no other change can happen. @throws what keeps the states from being adopted */
+  verifyReady(): Promise<void>
+}
+
 export type LedgerListener = (feedId: FeedId) => void
 
 export class Ledger {
@@ -316,13 +326,13 @@ export class Ledger {
   }
 
   /**
-   * Makes verified states visible, together. `extra` goes into the same batch (charters); `verifyReady` is asked while no
-   * other change can happen.
+   * Makes verified states visible, together.
    * @throws CONFLICT when one was computed from a state that is no longer the current one, or the set is not closed
    */
-  adopt(verified: readonly VerifiedState[], extra: readonly Write[], verifyReady: () => Promise<void>): Promise<void> {
+  adopt(adoption: Adoption): Promise<void> {
+    const { verified, absent } = adoption
     return this.#exclusive(async () => {
-      await verifyReady()
+      await adoption.verifyReady()
       const states = new Map(this.registry.states)
       for (const one of verified) {
         if (this.registry.states.get(one.state.feedId) !== one.base) {
@@ -331,11 +341,11 @@ export class Ledger {
         states.set(one.state.feedId, one.state)
       }
       for (const one of verified) {
-        if (!isClosed(one.state.deps, states))
+        if (!isClosed(one.state.deps, states, absent))
           throw new FeedmeshError('CONFLICT', `feed ${one.state.feedId} depends on states that are not here yet`)
       }
       this.#options.reach('adopt.verified')
-      const writes: Write[] = [...extra]
+      const writes: Write[] = [...adoption.writes]
       for (const one of verified) for (const write of one.writes) writes.push(write)
       await this.#commit(verified, writes, 'adopt.committed')
     })

@@ -120,25 +120,43 @@ export class BlobFetcher {
         for (const { wanted } of batch) onOutcome({ wanted, error: asFeedmeshError(error) })
       }
     }
-    while (queue.length > 0 || pending.length > 0) {
-      while (queue.length > 0 && mayAsk(pending, queue.at(-1)!)) await this.#ask(exchange, queue.pop()!, state)
-      const next = pending[0]
-      if (next === undefined) continue
-      const outcome = await this.#receive(exchange, next)
-      pending.shift()
-      if (outcome instanceof FeedmeshError) onOutcome({ wanted: next.wanted, error: outcome })
-      else sealed.push({ wanted: next.wanted, writes: outcome.writes })
-      if (sealed.length >= BATCH || pending.length === 0) await store()
+    try {
+      while (queue.length > 0 || pending.length > 0) {
+        if (pending.length <= PIPELINE / 2) await this.#askMore(exchange, queue, state)
+        const next = pending[0]
+        if (next === undefined) continue
+        const outcome = await this.#receive(exchange, next)
+        pending.shift()
+        if (outcome instanceof FeedmeshError) onOutcome({ wanted: next.wanted, error: outcome })
+        else sealed.push({ wanted: next.wanted, writes: outcome.writes })
+        if (sealed.length >= BATCH || pending.length === 0) await store()
+      }
+    } finally {
+      // Also when the stream breaks: what arrived whole is kept and told.
+      await store()
     }
-    await store()
     await exchange.end()
   }
 
-  async #ask(
+  /** Fills the pipeline; the requests go out in one write. */
+  async #askMore(
     exchange: BlobExchange,
-    wanted: WantedBlob,
+    queue: WantedBlob[],
     state: { pending: Pending[]; onOutcome: (outcome: BlobOutcome) => void },
   ): Promise<void> {
+    const requests: BlobRequest[] = []
+    while (queue.length > 0 && mayAsk(state.pending, queue.at(-1)!)) {
+      const request = await this.#prepare(queue.pop()!, state)
+      if (request !== undefined) requests.push(request)
+    }
+    await exchange.sendAll(requests)
+  }
+
+  /** Makes room for the blob; undefined when there is none, which has been told. */
+  async #prepare(
+    wanted: WantedBlob,
+    state: { pending: Pending[]; onOutcome: (outcome: BlobOutcome) => void },
+  ): Promise<BlobRequest | undefined> {
     let staged: StagedBlob
     try {
       // Small blobs are not worth taking up again: they cost less than finding out.
@@ -147,11 +165,11 @@ export class BlobFetcher {
       staged = await this.#options.blobs.stage({ maxBytes: wanted.size, ...resume })
     } catch (error) {
       state.onOutcome({ wanted, error: asFeedmeshError(error) })
-      return
+      return undefined
     }
     state.pending.push({ wanted, staged })
     const { unit, key, digest } = wanted
-    await exchange.send({ kind: 'get', feedId: feedIdBytes(wanted.feedId), unit, key, digest, offset: staged.offset })
+    return { kind: 'get', feedId: feedIdBytes(wanted.feedId), unit, key, digest, offset: staged.offset }
   }
 
   /** The sealed blob, or why this one failed while the stream goes on. @throws when the stream is broken */
@@ -163,7 +181,6 @@ export class BlobFetcher {
       return parseError(reply)
     }
     if (staged.offset + reply.length !== wanted.size) {
-      await staged[Symbol.asyncDispose]()
       throw new FeedmeshError(
         'PEER_INVALID',
         `${wanted.digest} of ${wanted.unit} has ${staged.offset + reply.length} bytes at the peer instead of ${wanted.size}`,

@@ -1,12 +1,12 @@
 /** The blob protocol on the answering side: the bytes of files that rows of a readable feed name. */
 
-import { isDigest } from '../catalog/digest.ts'
+import { type Digest, isDigest } from '../catalog/digest.ts'
 import { decodeRow, placeOf, type Row } from '../catalog/row.ts'
 import { feedIdText } from '../catalog/charter.ts'
-import { FeedmeshError } from '../errors.ts'
+import { FeedmeshError, isFeedmeshError } from '../errors.ts'
 import type { Registry } from '../ledger/registry.ts'
 import type { MeshHost } from '../network/host.ts'
-import type { BlobStore } from '../store/blobs.ts'
+import { type BlobStore, MAX_INLINE_BYTES } from '../store/blobs.ts'
 import { keys } from '../store/keys.ts'
 import {
   BLOB_PROTOCOL,
@@ -41,8 +41,9 @@ async function answerBlob(
     (await registry.records.find(
       keys.row(state.number, state.generation, placeOf(state.charter.value.salt, unit, key)),
     ))
-  if (stored === undefined || !isDigest(digest) || findSize(decodeRow(stored), digest) === undefined)
-    throw new FeedmeshError('NOT_FOUND', NOT_HERE)
+  const size = stored === undefined ? undefined : findSize(decodeRow(stored), digest)
+  if (size === undefined || !isDigest(digest)) throw new FeedmeshError('NOT_FOUND', NOT_HERE)
+  if (offset === 0 && size <= MAX_INLINE_BYTES) return await answerSmall(blobs, digest, exchange.replies)
   const facts = await blobs.find(digest)
   if (facts === undefined) throw new FeedmeshError('NOT_FOUND', NOT_HERE)
   if (offset > facts.size)
@@ -51,6 +52,18 @@ async function answerBlob(
   const reply: BlobReply = { kind: 'bytes', length }
   if (length === 0) return await exchange.replies.send(reply)
   await exchange.replies.sendWithBytes(reply, await blobs.open(digest, { start: offset, end: facts.size }))
+}
+
+/** Most blobs are small: one look-up, one write. */
+async function answerSmall(blobs: BlobStore, digest: Digest, replies: Replies<BlobReply>): Promise<void> {
+  let bytes: Uint8Array
+  try {
+    bytes = await blobs.read(digest, MAX_INLINE_BYTES)
+  } catch (error) {
+    if (isFeedmeshError(error, 'NOT_FOUND')) throw new FeedmeshError('NOT_FOUND', NOT_HERE, { cause: error })
+    throw error
+  }
+  await replies.sendWith({ kind: 'bytes', length: bytes.length }, bytes)
 }
 
 export async function serveBlobs(

@@ -29,6 +29,8 @@ export interface Replies<Reply> {
   send(reply: Reply): Promise<void>
   /** A reply that announces raw bytes, and the bytes. When `payload` fails the stream is reset: nothing else may follow. */
   sendWithBytes(reply: Reply, payload: AsyncIterable<Uint8Array>): Promise<void>
+  /** The same with a payload of few bytes that is at hand. */
+  sendWith(reply: Reply, payload: Uint8Array): Promise<void>
 }
 
 export const NOT_HERE = 'no such feed or file here, or this peer may not read it'
@@ -49,6 +51,7 @@ export async function serveGuarded<Request extends { readonly feedId: Uint8Array
       peer: exchange.remote,
       signal,
       send: (reply) => exchange.send(reply),
+      sendWith: (reply, payload) => exchange.sendWith(reply, payload),
       sendWithBytes: async (reply, payload) => {
         owesBytes = true
         await exchange.send(reply)

@@ -6,6 +6,7 @@ import {
   feedIdBytes,
   feedIdOf,
   feedIdText,
+  MAX_CLOSURE,
   openCharter,
   verifyFirstCharter,
   verifyNextCharter,
@@ -127,13 +128,24 @@ export async function learnHead(port: HeadsPort, feedId: FeedId): Promise<Head> 
   }
 }
 
+/** A feed of the closure that this peer could not be asked for, or about which it said what does not verify. */
+export interface AbsentFeed {
+  readonly feedId: FeedId
+  readonly error: FeedmeshError
+}
+
+/** Errors that are about one feed, not about the connection: the other feeds go on without it. */
+export function isAboutFeed(error: FeedmeshError): boolean {
+  return isFeedmeshError(error, 'NOT_FOUND', 'FORBIDDEN', 'FORGED', 'FORKED', 'ROLLED_BACK', 'PEER_INVALID')
+}
+
 /** Heads of the linked feed and of every feed it reaches that the peer will tell of; the linked one first. */
 export async function learnHeads(
   port: HeadsPort,
   linked: FeedId,
-): Promise<{ readonly heads: Head[]; readonly absent: FeedId[] }> {
+): Promise<{ readonly heads: Head[]; readonly absent: AbsentFeed[] }> {
   const heads: Head[] = []
-  const absent: FeedId[] = []
+  const absent: AbsentFeed[] = []
   const seen = new Set<FeedId>([linked])
   for (const feedId of seen) {
     if (port.isOwn(feedId)) continue
@@ -141,11 +153,12 @@ export async function learnHeads(
       const head = await learnHead(port, feedId)
       heads.push(head)
       for (const edge of head.charter.value.includes) seen.add(feedIdText(edge.feedId))
-    } catch (error) {
-      if (feedId === linked || !isFeedmeshError(error, 'NOT_FOUND', 'FORBIDDEN')) throw asFeedmeshError(error)
-      absent.push(feedId)
+    } catch (thrown) {
+      const error = asFeedmeshError(thrown)
+      if (feedId === linked || !isAboutFeed(error)) throw error
+      absent.push({ feedId, error })
     }
-    if (seen.size > 512) break
+    if (seen.size > MAX_CLOSURE) break
   }
   return { heads, absent }
 }

@@ -314,6 +314,8 @@ export class LinkAnswerer {
 
   async #confirm(session: Session, request: Extract<LinkRequest, { kind: 'confirm' }>): Promise<LinkReply> {
     const link = this.#getLink(session, request.feedId)
+    // Whoever only offers content is not told what is in the feed it offers to.
+    this.#options.policy.verifyMay(session.peer, 'read', feedIdText(request.feedId))
     const at = this.#options.hello.now()
     const { digest, entries, problem } = request
     await this.#options.book.commit({

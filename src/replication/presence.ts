@@ -49,17 +49,26 @@ function followInstance(known: InstanceHistory | undefined, instance: string, no
   }
 }
 
+export interface PresenceOptions {
+  /** Clock below which ours is wrong for certain: when this software was made. */
+  readonly buildTimeMs: number
+  /** Strangers may say hello too, but only the clocks of linked peers count. */
+  isLinked(peer: string): boolean
+}
+
+/** Strangers remembered; the longest unheard goes first. */
+const MAX_STRANGERS = 1000
+
 export class Presence {
   readonly #peers = new Map<string, Heard>()
   readonly #now: () => number
-  /** Clock below which ours is wrong for certain: when this software was made. */
-  readonly #buildTimeMs: number
+  readonly #options: PresenceOptions
   /** Set when a peer told us that another process answers with our identity. */
   #ownDuplicateAt: number | undefined
 
-  constructor(now: () => number, buildTimeMs: number) {
+  constructor(now: () => number, options: PresenceOptions) {
     this.#now = now
-    this.#buildTimeMs = buildTimeMs
+    this.#options = options
   }
 
   /** @throws IDENTITY_DUPLICATED when the peer is one of two live processes */
@@ -71,7 +80,16 @@ export class Presence {
       ...said,
       ...followInstance(this.#peers.get(peer), Buffer.from(hello.instance).toString('hex'), now),
     })
+    this.#forgetStrangers()
     this.verifyNotDuplicated(peer)
+  }
+
+  #forgetStrangers(): void {
+    if (this.#peers.size <= MAX_STRANGERS) return
+    const strangers = [...this.#peers]
+      .filter(([peer]) => !this.#options.isLinked(peer))
+      .sort(([, a], [, b]) => a.heardAt - b.heardAt)
+    for (const [peer] of strangers.slice(0, this.#peers.size - MAX_STRANGERS)) this.#peers.delete(peer)
   }
 
   find(peer: string): PeerPresence | undefined {
@@ -105,9 +123,11 @@ export class Presence {
   /** Why this node must not sign now, undefined when it may. */
   findClockFault(): string | undefined {
     const now = this.#now()
-    if (now < this.#buildTimeMs)
+    if (now < this.#options.buildTimeMs)
       return `the clock says ${new Date(now).toISOString()}, which is before this software was made`
-    const recent = [...this.#peers.values()].filter((heard) => now - heard.heardAt < 3_600_000)
+    const recent = [...this.#peers].flatMap(([peer, heard]) =>
+      now - heard.heardAt < 3_600_000 && this.#options.isLinked(peer) ? [heard] : [],
+    )
     if (recent.length > 0 && recent.every((heard) => heard.skewMs < -MAX_SKEW_MS)) {
       const ahead = Math.round(Math.min(...recent.map((heard) => -heard.skewMs)) / 60_000)
       return `the clock is ${ahead} minutes ahead of every peer`

@@ -29,7 +29,7 @@ import {
 } from '../../protocols/mesh/sync/messages.ts'
 import type { BlobFetcher, WantedBlob } from './blob-fetcher.ts'
 import type { Link, Replication } from './book.ts'
-import { type Head, type HeadsPort, learnHead, learnHeads } from './heads.ts'
+import { type AbsentFeed, type Head, type HeadsPort, isAboutFeed, learnHead, learnHeads } from './heads.ts'
 import { LedgerLocalState } from './local-state.ts'
 import { ItemTracker } from './item-tracker.ts'
 import type { ActiveRun } from './runs.ts'
@@ -91,6 +91,7 @@ export class Pull {
   readonly #signal: AbortSignal
   readonly #isOwnPast: boolean
   #pinned: readonly Digest[] = []
+  readonly #absent = new Set<FeedId>()
 
   constructor(context: PullContext, work: PullWork) {
     this.#context = context
@@ -145,19 +146,43 @@ export class Pull {
       what: SYNC_PROTOCOL,
     })
     const ask = askOver(exchange)
-    const heads = await this.#learn(ask)
+    const { heads, absent } = await this.#learn(ask)
+    for (const { feedId, error } of absent) this.#miss(feedId, error)
     const fetched: Fetched[] = []
-    for (const head of heads) if (head.newer !== undefined) fetched.push(await this.#fetchState(ask, head))
+    for (const head of heads) {
+      if (head.newer === undefined) continue
+      const one = await this.#fetchOrMiss(ask, head)
+      if (one !== undefined) fetched.push(one)
+    }
     this.#context.reach('adopt.fetched')
     await exchange.end()
     return fetched
   }
 
-  async #learn(ask: Ask): Promise<Head[]> {
+  async #learn(ask: Ask): Promise<{ readonly heads: Head[]; readonly absent: readonly AbsentFeed[] }> {
     const port = this.#headsPort(ask)
+    if (!this.#isOwnPast) return await learnHeads(port, feedIdText(this.#link.remote))
     // The floor file holds what was signed here: a peer that has less of it is no liar.
-    if (this.#isOwnPast) return [await learnHead({ ...port, floor: new MemoryFloor() }, feedIdText(this.#link.local))]
-    return (await learnHeads(port, feedIdText(this.#link.remote))).heads
+    return { heads: [await learnHead({ ...port, floor: new MemoryFloor() }, feedIdText(this.#link.local))], absent: [] }
+  }
+
+  /** The run goes on without the feed. What this peer may not tell of is no failure; what does not verify is. */
+  #miss(feedId: FeedId, error: FeedmeshError): void {
+    this.#absent.add(feedId)
+    if (!isFeedmeshError(error, 'NOT_FOUND', 'FORBIDDEN')) this.#run.failed(`feed ${feedId}`, error)
+  }
+
+  /** undefined for a feed of the closure whose state cannot be had; the linked feed itself must be had. */
+  async #fetchOrMiss(ask: Ask, head: Head): Promise<Fetched | undefined> {
+    try {
+      return await this.#fetchState(ask, head)
+    } catch (thrown) {
+      const error = asFeedmeshError(thrown)
+      const isLinked = this.#isOwnPast || head.feedId === feedIdText(this.#link.remote)
+      if (isLinked || !isAboutFeed(error)) throw error
+      this.#miss(head.feedId, error)
+      return undefined
+    }
   }
 
   #headsPort(ask: Ask): HeadsPort {
@@ -263,11 +288,15 @@ export class Pull {
     const { tracker, missing } = await this.#track(fetched)
     tracker.begin(missing)
     if (missing.length > 0) await this.#run.persist()
+    let isComplete = true
     await this.#context.fetcher.fetchAll(this.#link.peer, missing, {
       signal: this.#signal,
-      onOutcome: ({ wanted, error }) => tracker.settle(wanted, error),
+      onOutcome: ({ wanted, error }) => {
+        isComplete &&= error === undefined
+        tracker.settle(wanted, error)
+      },
     })
-    return this.#run.failures.length === 0
+    return isComplete
   }
 
   /** Items that go with the new state. */
@@ -290,11 +319,12 @@ export class Pull {
       head.newCharters.map((charter) => charterWrite(verified.state.number, charter)),
     )
     try {
-      await this.#context.ledger.adopt(
-        fetched.map(({ verified }) => verified),
-        charters,
-        () => this.#verifyStillHere(),
-      )
+      await this.#context.ledger.adopt({
+        verified: fetched.map(({ verified }) => verified),
+        writes: charters,
+        absent: this.#absent,
+        verifyReady: () => this.#verifyStillHere(),
+      })
     } catch (error) {
       throw asFeedmeshError(error)
     }
