@@ -32,7 +32,19 @@ function say(text: string): void {
 
 async function startNode(folder: string, name: string): Promise<DemoNode> {
   const data = join(folder, name)
-  const args = [MAIN, 'start', '--json', '--data', data, '--http', '127.0.0.1:0', '--listen', '/ip4/127.0.0.1/tcp/0', '--site', name]
+  const args = [
+    MAIN,
+    'start',
+    '--json',
+    '--data',
+    data,
+    '--http',
+    '127.0.0.1:0',
+    '--listen',
+    '/ip4/127.0.0.1/tcp/0',
+    '--site',
+    name,
+  ]
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] })
   let errors = ''
   child.stderr.on('data', (chunk: Buffer) => {
@@ -62,9 +74,19 @@ async function feedmesh<T>(node: DemoNode, ...args: string[]): Promise<T> {
 async function npm(folder: string, registry: string, key: string, args: readonly string[]): Promise<string> {
   const config = join(folder, '.npmrc')
   const host = new URL(registry).host
-  await writeFile(config, `registry=${registry}/\n//${host}${new URL(registry).pathname}/:_authToken=${key}\naudit=false\nfund=false\nupdate-notifier=false\n`)
-  const environment = { ...process.env, npm_config_userconfig: config, npm_config_cache: join(folder, '.cache'), HOME: folder }
-  for (const name of Object.keys(environment)) if (/^npm_(config_(?!userconfig|cache)|package_|lifecycle_)/i.test(name)) delete environment[name as keyof typeof environment]
+  await writeFile(
+    config,
+    `registry=${registry}/\n//${host}${new URL(registry).pathname}/:_authToken=${key}\naudit=false\nfund=false\nupdate-notifier=false\n`,
+  )
+  const environment = {
+    ...process.env,
+    npm_config_userconfig: config,
+    npm_config_cache: join(folder, '.cache'),
+    HOME: folder,
+  }
+  for (const name of Object.keys(environment))
+    if (/^npm_(config_(?!userconfig|cache)|package_|lifecycle_)/i.test(name))
+      delete environment[name as keyof typeof environment]
   const { stdout } = await run('npm', [...args], { cwd: folder, env: environment })
   return stdout.trim()
 }
@@ -78,7 +100,10 @@ async function publishPackages(folder: string, hub: DemoNode): Promise<void> {
   for (const manifest of packages) {
     const source = join(folder, `source-${manifest.version}`)
     await mkdir(source, { recursive: true })
-    await writeFile(join(source, 'package.json'), JSON.stringify({ ...manifest, main: 'index.js', license: 'Apache-2.0' }))
+    await writeFile(
+      join(source, 'package.json'),
+      JSON.stringify({ ...manifest, main: 'index.js', license: 'Apache-2.0' }),
+    )
     await writeFile(join(source, 'index.js'), `module.exports = '${manifest.name} ${manifest.version}'\n`)
     await npm(source, `${hub.url}/npm/packages`, key, ['publish'])
     say(`npm published ${manifest.name}@${manifest.version} to the hub`)
@@ -117,10 +142,34 @@ async function story(folder: string, nodes: DemoNode[]): Promise<void> {
 
   await feedmesh(hub, 'feed', 'create', 'packages', '--type', 'npm')
   await publishPackages(folder, hub)
-  const incoming = await feedmesh<{ token: string; joinCode: string }>(hub, 'replication', 'add', '--feed', 'packages', '--incoming', '--mode', 'push', '--token', 'new')
+  const incoming = await feedmesh<{ token: string; joinCode: string }>(
+    hub,
+    'replication',
+    'add',
+    '--feed',
+    'packages',
+    '--incoming',
+    '--mode',
+    'push',
+    '--token',
+    'new',
+  )
 
   await feedmesh(berlin, 'feed', 'create', 'shop', '--type', 'npm')
-  const outgoing = await feedmesh<{ id: string }>(berlin, 'replication', 'add', '--feed', 'shop', '--outgoing', '--mode', 'pull', '--url', hub.url, '--token', incoming.token)
+  const outgoing = await feedmesh<{ id: string }>(
+    berlin,
+    'replication',
+    'add',
+    '--feed',
+    'shop',
+    '--outgoing',
+    '--mode',
+    'pull',
+    '--url',
+    hub.url,
+    '--token',
+    incoming.token,
+  )
   say('berlin is linked by URL and token')
   await runReplication(berlin, outgoing.id)
 
@@ -133,7 +182,8 @@ async function story(folder: string, nodes: DemoNode[]): Promise<void> {
     feedmesh<{ digest: string }>(berlin, 'feed', 'show', 'shop'),
     feedmesh<{ digest: string }>(osaka, 'feed', 'show', 'packages'),
   ])
-  if (new Set([atHub.digest, atBerlin.digest, atOsaka.digest]).size !== 1) throw new Error('the three feeds are not equal')
+  if (new Set([atHub.digest, atBerlin.digest, atOsaka.digest]).size !== 1)
+    throw new Error('the three feeds are not equal')
   say(`all three hold the same content: digest ${atHub.digest.slice(0, 16)}…`)
 
   if (!flags.keep) {
@@ -145,7 +195,8 @@ async function story(folder: string, nodes: DemoNode[]): Promise<void> {
 }
 
 async function waitForInterrupt(nodes: readonly DemoNode[]): Promise<void> {
-  for (const node of nodes) console.log(`  ${node.name.padEnd(8)} ${node.url}   npm run -s feedmesh -- status --data ${node.data}`)
+  for (const node of nodes)
+    console.log(`  ${node.name.padEnd(8)} ${node.url}   npm run -s feedmesh -- status --data ${node.data}`)
   console.log('Ctrl-C stops them and removes their data.')
   await once(process, 'SIGINT')
 }

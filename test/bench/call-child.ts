@@ -50,7 +50,9 @@ export class CallChild<M extends Methods> implements AsyncDisposable {
     this.#child = fork(script, args, { execArgv: [...nodeOptions], stdio: ['ignore', log, log, 'ipc'] })
     closeSync(log)
     this.#child.on('message', (answer: Answer) => this.#settle(answer))
-    this.#child.on('exit', (code, signal) => this.#fail(new Error(`the child ended: ${code ?? signal}; ${this.#log()}`)))
+    this.#child.on('exit', (code, signal) =>
+      this.#fail(new Error(`the child ended: ${code ?? signal}; ${this.#log()}`)),
+    )
   }
 
   get pid(): number {

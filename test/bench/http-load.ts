@@ -69,5 +69,7 @@ export async function measureRate({ url, request, connections, durationMs, statu
 
 function verifyStatus(answer: HttpAnswer, expected: readonly number[]): void {
   if (!expected.includes(answer.status))
-    throw new Error(`the server answered ${answer.status} instead of ${expected.join(' or ')}: ${answer.head.slice(0, 300)}`)
+    throw new Error(
+      `the server answered ${answer.status} instead of ${expected.join(' or ')}: ${answer.head.slice(0, 300)}`,
+    )
 }

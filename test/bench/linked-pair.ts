@@ -52,7 +52,11 @@ export async function linkPair(hubFolder: string, spokeFolder: string): Promise<
   await spoke.child.call('createFeed', spoke.folder, SPOKE_FEED, 'npm')
   const token = await hub.child.call('offer', hub.folder, HUB_FEED)
   const addresses = [`/ip4/127.0.0.1/tcp/${proxy.port}/p2p/${hub.peerId}`]
-  const replication = await spoke.child.call('link', spoke.folder, SPOKE_FEED, { addresses, token, everyMs: NO_POLL_MS })
+  const replication = await spoke.child.call('link', spoke.folder, SPOKE_FEED, {
+    addresses,
+    token,
+    everyMs: NO_POLL_MS,
+  })
   const moved = stack.move()
   return { hub, spoke, proxy, replication, [Symbol.asyncDispose]: () => moved.disposeAsync() }
 }

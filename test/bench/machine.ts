@@ -18,7 +18,9 @@ function findCommit(): string {
     return execFileSync('git', ['describe', '--always', '--dirty'], {
       cwd: import.meta.dirname,
       stdio: ['ignore', 'pipe', 'ignore'],
-    }).toString().trim()
+    })
+      .toString()
+      .trim()
   } catch (error) {
     return `unknown (${(error as NodeJS.ErrnoException).code ?? 'git failed'})`
   }

@@ -67,7 +67,8 @@ async function timeRun(node: RunningNode, replication: string): Promise<TimedRun
     },
   })
   const end = performance.now()
-  if (result.state !== 'succeeded') throw new Error(`the run ended ${result.state}: ${JSON.stringify(result.failed.slice(0, 3))}`)
+  if (result.state !== 'succeeded')
+    throw new Error(`the run ended ${result.state}: ${JSON.stringify(result.failed.slice(0, 3))}`)
   return {
     result: { ...result, failed: [] },
     seconds: (end - start) / 1000,
@@ -119,7 +120,11 @@ export function nodeMethods() {
     },
 
     /** Publishes one file of `bytes` random bytes as an asset. */
-    async publishAsset(folder: string, feed: string, file: { readonly name: string; readonly bytes: number }): Promise<void> {
+    async publishAsset(
+      folder: string,
+      feed: string,
+      file: { readonly name: string; readonly bytes: number },
+    ): Promise<void> {
       const block = crypto.getRandomValues(Buffer.alloc(64 * 1024))
       async function* content() {
         for (let at = 0; at < file.bytes; at += block.length) {
@@ -141,7 +146,11 @@ export function nodeMethods() {
     },
 
     /** @returns the id of the replication */
-    async link(folder: string, feed: string, other: Pick<NewReplication, 'url' | 'addresses' | 'token' | 'everyMs'>): Promise<string> {
+    async link(
+      folder: string,
+      feed: string,
+      other: Pick<NewReplication, 'url' | 'addresses' | 'token' | 'everyMs'>,
+    ): Promise<string> {
       const created = await getNode(folder).operations.addReplication(
         { feeds: [{ local: feed }], communication: 'outgoing', mode: 'pull', ...other },
         ACTOR,

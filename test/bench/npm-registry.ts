@@ -27,7 +27,10 @@ export async function startOwnRegistry(folder: string, stack: AsyncDisposableSta
 }
 
 /** Undefined when Verdaccio is not installed. */
-export async function findVerdaccioRegistry(folder: string, stack: AsyncDisposableStack): Promise<Registry | undefined> {
+export async function findVerdaccioRegistry(
+  folder: string,
+  stack: AsyncDisposableStack,
+): Promise<Registry | undefined> {
   if (!isVerdaccioInstalled()) return undefined
   const { url } = stack.use(await startVerdaccio(join(folder, 'verdaccio')))
   return { url, headers: {} }

@@ -55,7 +55,11 @@ function tarballUrl(registry: Registry): string {
   return `${registry.url}${NAME}/-/${NAME}-1.0.0.tgz`
 }
 
-async function packumentTarget(url: string, headers: Readonly<Record<string, string>>, tagged: boolean): Promise<Target> {
+async function packumentTarget(
+  url: string,
+  headers: Readonly<Record<string, string>>,
+  tagged: boolean,
+): Promise<Target> {
   const etag = headerOf((await requestOnce({ url, headers })).head, 'etag')
   const request = renderRequest({ url, headers: tagged ? { ...headers, 'if-none-match': etag } : headers })
   return { url, request, status: tagged ? 304 : 200 }
@@ -95,7 +99,10 @@ async function run({ folder, say }: Lab): Promise<Finding[]> {
   for (const tagged of [false, true]) {
     const targets = new Map<Contender, Target>()
     for (const [name, registry] of registries)
-      targets.set(name, await packumentTarget(`${registry.url}${NAME}`, packumentHeaders(registry, 'abbreviated'), tagged))
+      targets.set(
+        name,
+        await packumentTarget(`${registry.url}${NAME}`, packumentHeaders(registry, 'abbreviated'), tagged),
+      )
     targets.set('bare', await packumentTarget(`${bare}packument`, packumentHeaders(own, 'abbreviated'), tagged))
     const what = tagged ? 'packument, 304' : 'packument'
     say(what)

@@ -1,9 +1,9 @@
 /** The rows of one package, sorted by what they say. */
 
 import { createHash } from 'node:crypto'
-import semver from 'semver'
 import type { Feed, FeedRow, FeedUnit } from '../../../src/feeds/feed.ts'
 import { findPackageKey } from './format.ts'
+import { compareVersions, findVersionOrder, isPrerelease, type OrderedVersion } from './version-order.ts'
 
 export interface Deprecation {
   readonly row: FeedRow
@@ -23,7 +23,7 @@ export interface PackageView {
 
 /** Reads the small rows of a package: tags and deprecations, not the manifests. */
 export async function readPackage(feed: Feed, unit: FeedUnit): Promise<PackageView> {
-  const versions: [string, FeedRow][] = []
+  const versions: { readonly order: OrderedVersion; readonly row: FeedRow }[] = []
   const burned = new Set<string>()
   const tags = new Map<string, string>()
   const deprecated = new Map<string, Deprecation>()
@@ -33,24 +33,37 @@ export async function readPackage(feed: Feed, unit: FeedUnit): Promise<PackageVi
     if (about.kind === 'tag') tags.set(about.name, await readText(feed, row))
     else if (about.kind === 'deprecated') deprecated.set(about.name, { row, message: await readText(feed, row) })
     else if (row.rowClass === 'burn') burned.add(about.name)
-    else if (semver.valid(about.name) === about.name) versions.push([about.name, row])
+    else {
+      const order = findVersionOrder(about.name)
+      if (order !== undefined) versions.push({ order, row })
+    }
   }
-  versions.sort(([a], [b]) => semver.compare(a, b) || (a < b ? -1 : 1))
-  return { unit, versions: new Map(versions), burned, tags, deprecated }
+  versions.sort((a, b) => compareVersions(a.order, b.order))
+  return { unit, versions: new Map(versions.map(({ order, row }) => [order.text, row])), burned, tags, deprecated }
+}
+
+/** The tags alone, as stored. */
+export async function readTags(feed: Feed, unit: FeedUnit): Promise<PackageView['tags']> {
+  const tags = new Map<string, string>()
+  for (const row of unit.rows) {
+    const about = findPackageKey(row.key)
+    if (about?.kind === 'tag') tags.set(about.name, await readText(feed, row))
+  }
+  return tags
 }
 
 /** Tags that can be installed. `latest` always names something: what it was set to, else the highest version. */
 export function resolveTags(view: PackageView): Map<string, string> {
   const tags = new Map([...view.tags].filter(([, version]) => view.versions.has(version)))
-  const highest = findHighest([...view.versions.keys()])
-  if (!tags.has('latest') && highest !== undefined) tags.set('latest', highest)
+  const highest = tags.has('latest') ? undefined : highestOf(view)
+  if (highest !== undefined) tags.set('latest', highest)
   return tags
 }
 
 /** The highest release, or the highest prerelease when there is no release. */
-export function findHighest(versions: readonly string[]): string | undefined {
-  const releases = versions.filter((version) => semver.prerelease(version) === null)
-  return (releases.length > 0 ? releases : versions).toSorted(semver.rcompare)[0]
+function highestOf({ versions }: PackageView): string | undefined {
+  const ordered = [...versions.keys()]
+  return ordered.findLast((version) => !isPrerelease(version)) ?? ordered.at(-1)
 }
 
 /** CouchDB-like revision: changes with the package, the same at every node that holds the same rows. */

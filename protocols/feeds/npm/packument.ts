@@ -25,6 +25,12 @@ const MAX_DOCUMENT_CACHE_BYTES = 32 * 1024 ** 2
 const MIN_GZIP_BYTES = 1024
 /** Manifests read at a time while a document is rendered. */
 const READ_AHEAD = 32
+/** Output of the compressor that one hop to its thread and back brings, bytes. */
+const GZIP_PIECE_BYTES = 256 * 1024
+
+const NO_COMMA = Buffer.alloc(0)
+const COMMA = Buffer.from(',')
+const NO_FRAGMENT: VersionFragment = { head: NO_COMMA, tail: NO_COMMA }
 
 export interface DocumentRequest {
   readonly feed: Feed
@@ -49,7 +55,7 @@ export class Packuments {
     const document = await this.#once(`${cacheKey(request)} identity`, () => this.#render(request))
     if (document.length === 0) return undefined
     if (encoding === 'identity') return document
-    return this.#once(`${cacheKey(request)} gzip`, () => gzipAsync(document, { level: 5 }))
+    return this.#once(`${cacheKey(request)} gzip`, () => gzipAsync(document, { level: 5, chunkSize: GZIP_PIECE_BYTES }))
   }
 
   async #once(key: string, create: () => Promise<Buffer>): Promise<Buffer> {
@@ -72,29 +78,38 @@ export class Packuments {
     const root = await renderRoot(request, view)
     const base = renderBaseUrl(request.baseUrl)
     const parts: Buffer[] = [Buffer.from(`${JSON.stringify(root).slice(0, -1)},"versions":{`)]
-    const versions = [...view.versions]
-    for (let start = 0; start < versions.length; start += READ_AHEAD) {
-      const batch = versions.slice(start, start + READ_AHEAD)
-      const fragments = await Promise.all(batch.map(([version, row]) => this.#fragment(request, view, version, row)))
-      for (const [at, { head, tail }] of fragments.entries()) {
-        const comma = start + at === 0 ? '' : ','
-        parts.push(Buffer.from(`${comma}${JSON.stringify(batch[at]?.[0])}:`), head, base, tail)
-      }
+    let comma = NO_COMMA
+    for (const { head, tail } of await this.#fragmentsOf(request, view)) {
+      parts.push(comma, head, base, tail)
+      comma = COMMA
     }
     parts.push(Buffer.from('}}'))
     return Buffer.concat(parts)
   }
 
-  async #fragment({ feed, kind }: DocumentRequest, view: PackageView, version: string, row: FeedRow) {
-    const deprecation = view.deprecated.get(version)
-    const key = `${kind} ${row.digest} ${deprecation?.row.digest ?? ''}`
-    const known = this.#fragments.find(key)
-    if (known !== undefined) return known
-    const record = decodeVersionRecord(await feed.readMeta(row))
-    const fragment = renderVersion(record, deprecation?.message, kind)
-    this.#renderedFragments += 1
-    this.#fragments.set(key, fragment, fragment.head.length + fragment.tail.length)
-    return fragment
+  /** In order of the versions. After a publish all but one are known, and nothing is waited for but that one. */
+  async #fragmentsOf(request: DocumentRequest, view: PackageView): Promise<VersionFragment[]> {
+    const fragments: VersionFragment[] = []
+    const missing: { readonly at: number; readonly key: string; readonly version: string; readonly row: FeedRow }[] = []
+    for (const [version, row] of view.versions) {
+      const key = `${request.kind} ${row.digest} ${view.deprecated.get(version)?.row.digest ?? ''}`
+      const known = this.#fragments.find(key)
+      if (known === undefined) missing.push({ at: fragments.length, key, version, row })
+      fragments.push(known ?? NO_FRAGMENT)
+    }
+    for (let start = 0; start < missing.length; start += READ_AHEAD) {
+      const batch = missing.slice(start, start + READ_AHEAD)
+      await Promise.all(
+        batch.map(async ({ at, key, version, row }) => {
+          const record = decodeVersionRecord(await request.feed.readMeta(row))
+          const fragment = renderVersion(record, view.deprecated.get(version)?.message, request.kind)
+          this.#renderedFragments += 1
+          this.#fragments.set(key, fragment, fragment.head.length + fragment.tail.length)
+          fragments[at] = fragment
+        }),
+      )
+    }
+    return fragments
   }
 }
 

@@ -5,7 +5,7 @@
 
 import semver from 'semver'
 import { FeedmeshError } from '../../../src/errors.ts'
-import type { Feed, RowDraft, UnitChange } from '../../../src/feeds/feed.ts'
+import type { Feed, FeedUnit, RowDraft, UnitChange } from '../../../src/feeds/feed.ts'
 import type { NativeFile } from '../../../src/feeds/feed-type.ts'
 import type { SealedBlob, StagedBlob } from '../../../src/store/blobs.ts'
 import { AttachmentScanner, type ScanEvent } from './attachment-scanner.ts'
@@ -22,8 +22,9 @@ import {
   versionKey,
 } from './format.ts'
 import { parseTag, parseVersion, verifyNewName } from './names.ts'
-import { findHighest, type PackageView, readPackage } from './package-view.ts'
+import { type PackageView, readTags } from './package-view.ts'
 import { createTarballReader, type PackageJson, type TarballReader } from './tarball.ts'
+import { compareVersions, findVersionOrder, isPrerelease } from './version-order.ts'
 
 /** The publish document without its attachments. */
 export const MAX_DOCUMENT_BYTES = 8 * 1024 ** 2
@@ -38,6 +39,8 @@ interface Incoming {
   packageJson?: PackageJson
 }
 
+type Tags = PackageView['tags']
+
 /** What is to become of one publish. */
 interface Publication {
   readonly name: string
@@ -45,8 +48,8 @@ interface Publication {
   readonly record: VersionRecord
   readonly files: RowDraft['files']
   readonly deprecated: string | undefined
-  /** The tags to point at the version, given the package as it is. */
-  readonly tags: (view: PackageView | undefined) => readonly string[]
+  /** The tags to point at the version, given those that the package has. */
+  readonly tags: (current: Tags) => readonly string[]
 }
 
 /**
@@ -87,7 +90,7 @@ export async function publishTarball(feed: Feed, file: NativeFile): Promise<{ un
   await verifyPublishable(feed, name, version)
   const { blob, hashes } = await sealTarball(tarball)
   const record = createVersionRecord({ ...packageJson, version }, {}, hashes)
-  const tags = (view: PackageView | undefined) => (isNewHighest(view, version) ? ['latest'] : [])
+  const tags = (current: Tags) => (isNewHighest(current.get('latest'), version) ? ['latest'] : [])
   const stored = [{ role: 'tarball', blob }]
   await publish(feed, { name, version, record, files: stored, deprecated: undefined, tags })
   return { unit: name, key: versionKey(version) }
@@ -167,8 +170,8 @@ async function createPublication(
     files,
     deprecated: parseDeprecation(manifest.deprecated),
     // A package always has a latest version; the first one is it whatever its tag.
-    tags: (view) => [
-      ...new Set([...(tags.length > 0 ? tags : ['latest']), ...(view?.tags.has('latest') === true ? [] : ['latest'])]),
+    tags: (current) => [
+      ...new Set([...(tags.length > 0 ? tags : ['latest']), ...(current.has('latest') ? [] : ['latest'])]),
     ],
   }
 }
@@ -185,47 +188,46 @@ function verifyPackageJson(packageJson: PackageJson | undefined, name: string, v
 
 /** Refuses before the files are sealed, since what is sealed and then refused lies on the disk until it is collected. */
 async function verifyPublishable(feed: Feed, name: string, version: string): Promise<void> {
-  const current = await feed.findUnit(name)
-  if (current === undefined) verifyNewName(name)
-  else verifyUnpublished(await readPackage(feed, current), version)
+  verifyUnpublished(await feed.findUnit(name), name, version)
 }
 
 async function publish(feed: Feed, publication: Publication): Promise<void> {
-  await feed.change(publication.name, async (current) => {
-    const view = current && (await readPackage(feed, current))
-    if (view === undefined) verifyNewName(publication.name)
-    else verifyUnpublished(view, publication.version)
-    return planPublish(publication, view)
+  const { name, version } = publication
+  await feed.change(name, async (current) => {
+    verifyUnpublished(current, name, version)
+    return planPublish(publication, current === undefined ? new Map() : await readTags(feed, current))
   })
 }
 
 /** The refusal in npm's own words, which its client and scripts around it look for. */
-function verifyUnpublished(view: PackageView, version: string): void {
-  if (view.versions.has(version) || view.burned.has(version)) {
+function verifyUnpublished(unit: FeedUnit | undefined, name: string, version: string): void {
+  if (unit === undefined) return verifyNewName(name)
+  const key = versionKey(version)
+  if (unit.rows.some((row) => row.key === key)) {
     throw new FeedmeshError('EXISTS', `You cannot publish over the previously published versions: ${version}.`)
   }
-  if (view.unit.blocked.includes(versionKey(version))) {
-    throw new FeedmeshError(
-      'CONFLICT',
-      `${view.unit.unit}@${version} is blocked: two sources hold different bytes of it`,
-    )
+  if (unit.blocked.includes(key)) {
+    throw new FeedmeshError('CONFLICT', `${name}@${version} is blocked: two sources hold different bytes of it`)
   }
 }
 
-function planPublish(publication: Publication, view: PackageView | undefined): UnitChange {
+function planPublish(publication: Publication, current: Tags): UnitChange {
   const { version, record, files, deprecated } = publication
   return {
     put: [
       { key: versionKey(version), rowClass: 'immutable', meta: encodeVersionRecord(record), files },
-      ...publication.tags(view).map((tag) => textDraft(tagKey(tag), 'register', version)),
+      ...publication.tags(current).map((tag) => textDraft(tagKey(tag), 'register', version)),
       ...(deprecated === undefined ? [] : [textDraft(deprecatedKey(version), 'flag', deprecated)]),
     ],
   }
 }
 
-function isNewHighest(view: PackageView | undefined, version: string): boolean {
-  const latest = view?.tags.get('latest')
-  return latest === undefined || (latest !== version && findHighest([latest, version]) === version)
+/** A release is above every prerelease. */
+function isNewHighest(latest: string | undefined, version: string): boolean {
+  if (latest === undefined || latest === version) return latest === undefined
+  if (isPrerelease(version) !== isPrerelease(latest)) return isPrerelease(latest)
+  const [known, next] = [findVersionOrder(latest), findVersionOrder(version)]
+  return known === undefined || (next !== undefined && compareVersions(next, known) > 0)
 }
 
 function textDraft(key: string, rowClass: 'register' | 'flag', text: string): RowDraft {
