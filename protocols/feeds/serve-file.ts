@@ -17,6 +17,8 @@ export interface ServedFile {
   /** Further headers, names in lower case. */
   readonly headers?: Readonly<Record<string, string>>
   open(range?: ByteRange): Promise<Readable>
+  /** The whole content when it is in memory; undefined = stream it. */
+  findContent?(): Promise<Buffer | undefined>
 }
 
 export async function serveFile(
@@ -37,11 +39,18 @@ export async function serveFile(
   if (range === 'unsatisfiable') {
     return reply.code(416).removeHeader('content-type').header('content-range', `bytes */${file.size}`).send()
   }
-  const stream = await file.open(range)
-  if (request.raw.socket.destroyed) stream.destroy()
+  const body = await openBody(request, file, range)
   if (range !== undefined) reply.code(206).header('content-range', `bytes ${range.start}-${range.end - 1}/${file.size}`)
   reply.header('content-length', range === undefined ? file.size : range.end - range.start)
-  return reply.send(stream)
+  return reply.send(body)
+}
+
+async function openBody(request: FastifyRequest, file: ServedFile, range?: ByteRange): Promise<Buffer | Readable> {
+  const content = await file.findContent?.()
+  if (content !== undefined) return range === undefined ? content : content.subarray(range.start, range.end)
+  const stream = await file.open(range)
+  if (request.raw.socket.destroyed) stream.destroy()
+  return stream
 }
 
 /**

@@ -175,6 +175,8 @@ function joinScopes(ways: readonly Way[]): readonly (readonly (readonly string[]
 export class Closure {
   readonly viewing: FeedId
   readonly members: ReadonlyMap<FeedId, Member>
+  /** Names how the members stand to each other: two closures that agree in it and in their members merge alike. */
+  readonly standing: string
   readonly #charterOf: CharterLookup
   readonly #edgesOf: EdgeLookup
   readonly #reach = new Map<string, ReadonlySet<FeedId>>()
@@ -184,6 +186,7 @@ export class Closure {
     this.#charterOf = charterOf
     this.#edgesOf = rememberEdges(charterOf)
     this.members = this.#gather()
+    this.standing = this.#describeStanding()
   }
 
   #gather(): Map<FeedId, Member> {
@@ -219,6 +222,14 @@ export class Closure {
     }
   }
 
+  #describeStanding(): string {
+    const edges = [...this.members.keys()].sort().flatMap((from) => {
+      const inside = (this.#charterOf(from)?.includes ?? []).filter((edge) => this.members.has(feedIdText(edge.feedId)))
+      return inside.map((edge) => [from, feedIdText(edge.feedId), edge.rank, edge.rights])
+    })
+    return JSON.stringify(edges)
+  }
+
   isInScope(member: Member, unit: string): boolean {
     return member.scopes.some((path) => path.every((scope) => isInScope(scope, unit)))
   }
@@ -236,15 +247,27 @@ export class Closure {
     return target.level > actor.level || this.#reaches(right, target.feedId, actor.feedId)
   }
 
+  /** All that decides how the rows of a feed count beside others', for comparison; undefined for a feed that is no member. */
+  standingOf(feedId: FeedId): string | undefined {
+    const member = this.members.get(feedId)
+    if (member === undefined) return undefined
+    const kinds = ['above', 'delete', 'tag'] as const
+    return JSON.stringify([member, kinds.map((kind) => [...this.#reachFrom(feedId, kind)].toSorted())])
+  }
+
   /** Whether inclusions of the kind lead from one feed to the other, over members of any level. */
   #reaches(kind: 'above' | 'delete' | 'tag', from: FeedId, to: FeedId): boolean {
+    return this.#reachFrom(from, kind).has(to)
+  }
+
+  #reachFrom(from: FeedId, kind: 'above' | 'delete' | 'tag'): ReadonlySet<FeedId> {
     const name = `${kind} ${from}`
     let reach = this.#reach.get(name)
     if (reach === undefined) {
       reach = this.#walk(from, kind)
       this.#reach.set(name, reach)
     }
-    return reach.has(to)
+    return reach
   }
 
   #walk(from: FeedId, kind: 'above' | 'delete' | 'tag'): Set<FeedId> {

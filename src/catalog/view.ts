@@ -71,7 +71,8 @@ export function flagKey(target: string, name: string): string {
   return `${target}#${name}`
 }
 
-function flagTarget(key: string): string {
+/** Key of the row that a flag is on. */
+export function flagTarget(key: string): string {
   return key.slice(0, Math.max(0, key.lastIndexOf('#')))
 }
 

@@ -11,8 +11,9 @@ import type { Digest } from '../catalog/digest.ts'
 import type { ByteRange, SealedBlob, StagedBlob, StageOptions } from '../store/blobs.ts'
 
 /**
- * `immutable`: never changes under its key · `register`: newest write wins · `flag`: a register that marks another row
- * (deprecated, unlisted) · `burn`: the key may never be used again.
+ * `immutable`: never changes under its key · `register`: newest write wins · `flag`: a register that marks another row of
+ * the unit (deprecated, unlisted) and is seen only while that row is; its key is `<key of the row>#<name>` · `burn`: the key
+ * may never be used again.
  */
 export type FeedRowClass = 'immutable' | 'register' | 'flag' | 'burn'
 

@@ -3,6 +3,7 @@
 import { createHash, type Hash } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { type Digest, digestFromBytes, sha256 } from '../catalog/digest.ts'
+import { flagTarget } from '../catalog/view.ts'
 import { FeedmeshError } from '../errors.ts'
 import type { ByteRange, SealedBlob, StagedBlob, StageOptions } from '../store/blobs.ts'
 import {
@@ -126,6 +127,7 @@ class MemoryFeed implements Feed {
       verifyReplaceable(rows.get(row.key), row)
       rows.set(row.key, row)
     }
+    verifyFlags(unit, rows, put)
     this.#lastChangeMs = changedAtMs
     for (const { row, meta, contents } of drafts) {
       this.#metas.set(row.digest, meta)
@@ -234,7 +236,7 @@ class MemoryStaging implements StagedBlob {
 }
 
 function describeUnit(unit: string, stored: StoredUnit): FeedUnit {
-  const rows = [...stored.rows.values()]
+  const rows = [...stored.rows.values()].filter((row) => row.rowClass !== 'flag' || isFlaggable(stored.rows, row.key))
   const digest = sha256(rows.map((row) => row.digest).join('\n')).toString('hex')
   return { unit, digest, changedAtMs: stored.changedAtMs, rows, blocked: [] }
 }
@@ -243,6 +245,18 @@ function summarise(unit: string, stored: StoredUnit): UnitSummary {
   const files = [...stored.rows.values()].flatMap((row) => row.files)
   const bytes = files.reduce((sum, file) => sum + file.size, 0)
   return { unit, rows: stored.rows.size, bytes, changedAtMs: stored.changedAtMs }
+}
+
+/** A flag is seen only on a row that is there. */
+function isFlaggable(rows: ReadonlyMap<string, FeedRow>, flag: string): boolean {
+  const target = rows.get(flagTarget(flag))
+  return target !== undefined && target.rowClass !== 'burn'
+}
+
+/** @throws NOT_FOUND when a flag is put on a row that is not there */
+function verifyFlags(unit: string, rows: ReadonlyMap<string, FeedRow>, put: readonly RowDraft[]): void {
+  const stray = put.find((draft) => draft.rowClass === 'flag' && !isFlaggable(rows, draft.key))
+  if (stray !== undefined) throw new FeedmeshError('NOT_FOUND', `${unit} has no ${flagTarget(stray.key)} to be flagged`)
 }
 
 function dropRow(unit: string, rows: Map<string, FeedRow>, key: string): void {

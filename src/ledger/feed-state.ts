@@ -4,7 +4,7 @@ import { bool, bytes, decodeCbor, encodeCbor, nullable, record, type Shaped, tex
 import { type Charter, charterShape, type FeedId, feedIdBytes, feedIdOf } from '../catalog/charter.ts'
 import { type Revocations, revocationsShape } from '../catalog/grant.ts'
 import { type Deps, depsShape, type Manifest, manifestShape } from '../catalog/manifest.ts'
-import { MAX_SIGNED_BYTES, reopenObject, type Signed } from '../catalog/signed.ts'
+import { MAX_SIGNED_BYTES, openObject, type Signed } from '../catalog/signed.ts'
 import { EMPTY_ROOT, type NodeRef } from '../catalog/trie.ts'
 import { FeedmeshError } from '../errors.ts'
 import { keys } from '../store/keys.ts'
@@ -103,13 +103,13 @@ async function readState(records: Records, number: number): Promise<FeedState> {
       `feed number ${number} has no ${newest === undefined ? 'charter' : 'state'}; restore the data folder or run feedmesh verify --repair`,
     )
   }
-  const charter = reopenObject('charter', charterShape, newest)
+  const charter = openObject('charter', charterShape, newest)
   const { manifest, root, ...rest } = decodeCbor(storedState, stored, 'stored feed state')
   return {
     number,
     feedId: feedIdOf(charter),
     charter,
-    manifest: manifest === null ? undefined : reopenObject('manifest', manifestShape, manifest),
+    manifest: manifest === null ? undefined : openObject('manifest', manifestShape, manifest),
     root: decodeRoot(root),
     ...rest,
   }

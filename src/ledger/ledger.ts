@@ -25,6 +25,7 @@ import type { Records, Write } from '../store/records.ts'
 import { isClosed, type VerifiedState } from './adopt.ts'
 import { charterWrite, createFeedState, encodeLocalFeed, type FeedState, stateWrite } from './feed-state.ts'
 import type { Floor } from './floor.ts'
+import { beginForgetting, finishForgetting } from './forget.ts'
 import { depsOf, NO_CHANGE, signRefresh, signState, type SigningContext, type StateTotals } from './own-manifest.ts'
 import { applyDraft, FeedDrafter, type PlannedChange } from './publish.ts'
 import { type LocalFeed, Registry } from './registry.ts'
@@ -146,6 +147,7 @@ export class Ledger {
       if (this.registry.locals.has(name))
         throw new FeedmeshError('EXISTS', `a feed named ${name} exists already; feedmesh feed show ${name}`)
       const { now, randomBytes, signer } = this.#options
+      await finishForgetting(this.#options.records)
       const recoverySeed = randomBytes(32)
       const createdAt = now()
       const charter = this.#firstCharter(feedType, createSeedSigner(recoverySeed).publicKey, createdAt)
@@ -207,25 +209,10 @@ export class Ledger {
     return this.#exclusive(async () => {
       const unused = this.registry.unusedStates()
       for (const state of unused) {
-        const { number, generation, feedId } = state
-        await this.#options.records.write([{ type: 'del', key: keys.feed(number) }])
-        this.registry.states.delete(feedId)
-        for (const range of [
-          keys.rows(number, generation),
-          keys.nodes(number, generation),
-          keys.charters(number),
-          keys.allOperations(number),
-          keys.viewRows(number),
-          keys.viewNodes(number),
-          keys.viewUnits(number),
-        ]) {
-          await this.#options.records.clear(range)
-        }
-        await this.#options.records.write([
-          { type: 'del', key: keys.state(number) },
-          { type: 'del', key: keys.view(number) },
-        ])
+        await beginForgetting(this.#options.records, state)
+        this.registry.states.delete(state.feedId)
       }
+      await finishForgetting(this.#options.records)
       return unused.length
     })
   }
@@ -237,6 +224,7 @@ export class Ledger {
       if (newest === undefined) throw new FeedmeshError('PEER_INVALID', 'a feed without charter')
       const known = this.registry.states.get(feedIdOf(newest))
       if (known !== undefined) return known
+      await finishForgetting(this.#options.records)
       const state = createFeedState(this.registry.nextFeedNumber(), newest)
       const writes = charters.map((charter) => charterWrite(state.number, charter))
       await this.#commit([{ state, rows: new Map() }], [...newFeedWrites(state), ...writes], 'adopt.committed')

@@ -5,7 +5,7 @@ import type { Closure } from '../catalog/closure.ts'
 import { sha256 } from '../catalog/digest.ts'
 import { encodeRow, META_ROLE, type Row, type RowFile, rowDigest } from '../catalog/row.ts'
 import { stampMs } from '../catalog/stamp.ts'
-import { type MergedUnit, mergeUnit, type VisibleRow } from '../catalog/view.ts'
+import { flagTarget, type MergedUnit, mergeUnit, type VisibleRow } from '../catalog/view.ts'
 import type { FeedFile, FeedRow, FeedRowClass, FeedUnit } from '../feeds/feed.ts'
 
 /** A row of an adopted state, as the ledger and the feed types see it. */
@@ -102,15 +102,22 @@ export class LoadedUnit implements FeedUnit {
   }
 }
 
+/** Whether every row is seen when its feed is alone with the unit: no tombstones, nothing unknown, no flag on a row that is gone. */
+function isPlain(rows: readonly StoredRow[]): boolean {
+  if (rows.some(({ row }) => row.rowClass === 'tombstone' || row.rowClass.startsWith('unknown'))) return false
+  const flags = rows.filter(({ row }) => row.rowClass === 'flag')
+  if (flags.length === 0) return true
+  const standing = new Set(rows.filter(({ row }) => row.rowClass !== 'burn').map((row) => row.key))
+  return flags.every((flag) => standing.has(flagTarget(flag.key)))
+}
+
 /** With one source and nothing hidden the source's rows are the view: no copy, however many versions there are. */
 function mergeSources(unit: string, sources: ReadonlyMap<FeedId, readonly StoredRow[]>, closure: Closure): MergedRows {
   const [only] = sources
   if (only === undefined) return { rows: [], blocked: [] }
   const member = closure.members.get(only[0])
-  const plain =
-    sources.size === 1 &&
-    only[1].every((row) => row.row.rowClass !== 'tombstone' && !row.row.rowClass.startsWith('unknown'))
-  if (plain && member !== undefined) return { rows: closure.isInScope(member, unit) ? only[1] : [], blocked: [] }
+  if (sources.size === 1 && member !== undefined && isPlain(only[1]))
+    return { rows: closure.isInScope(member, unit) ? only[1] : [], blocked: [] }
   const stored = new Map<Row, StoredRow>()
   for (const rows of sources.values()) for (const row of rows) stored.set(row.row, row)
   const merged: MergedUnit = mergeUnit(

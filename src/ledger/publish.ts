@@ -14,6 +14,7 @@ import {
   rowDigest,
 } from '../catalog/row.ts'
 import { nextStamp, type Stamp } from '../catalog/stamp.ts'
+import { flagTarget } from '../catalog/view.ts'
 import { type TrieChange, updateTrie } from '../catalog/trie.ts'
 import { FeedmeshError } from '../errors.ts'
 import { type FeedUnit, MAX_META_BYTES, type RowDraft, type UnitChange } from '../feeds/feed.ts'
@@ -41,6 +42,10 @@ export interface FeedDraft {
   readonly operations: Operation[]
   readonly writes: Write[]
   totals: StateTotals
+}
+
+function isFlaggable(unit: LoadedUnit, key: string): boolean {
+  return unit.rows.some((row) => row.key === key && row.rowClass !== 'burn')
 }
 
 /** @throws BAD_INPUT when one key is written twice, or both written and dropped */
@@ -173,6 +178,8 @@ export class FeedDrafter {
     const visible = new Set(next.rows)
     for (const [key, row] of changes) {
       if (row === undefined || visible.has(row)) continue
+      if (row.rowClass === 'flag' && !isFlaggable(next, flagTarget(key)))
+        throw new FeedmeshError('NOT_FOUND', `${current.unit} has no ${flagTarget(key)} to be flagged`)
       throw new FeedmeshError(
         'FORBIDDEN',
         `${key} of ${current.unit} is decided by another feed that this one replicates; change it there`,

@@ -7,8 +7,10 @@ import { decodeRow, unitPlace } from '../catalog/row.ts'
 import { FeedmeshError } from '../errors.ts'
 import { keys, under } from '../store/keys.ts'
 import type { Records } from '../store/records.ts'
+import { readStored } from '../store/stored-bytes.ts'
 import { type FeedState, type LocalFeedRecord, readFeedStates, readLocalFeeds } from './feed-state.ts'
 import { compareKeys, LoadedUnit, StoredRow } from './loaded-unit.ts'
+import { verifyStoredState } from './stored-state.ts'
 import { findUnitSummary, readViewTotals, type ViewTotals } from './view-index.ts'
 
 /** A feed as its clients see it. Kept for the feeds of this node and for those that they include directly. */
@@ -84,8 +86,11 @@ export class Registry {
 
   static async open(records: Records): Promise<Registry> {
     const registry = new Registry(records)
-    for (const state of await readFeedStates(records)) registry.states.set(state.feedId, state)
-    for (const [name, feed] of await readLocalFeeds(records))
+    for (const state of await readStored('a feed', () => readFeedStates(records))) {
+      await verifyStoredState(records, state)
+      registry.states.set(state.feedId, state)
+    }
+    for (const [name, feed] of await readStored('a feed', () => readLocalFeeds(records)))
       registry.locals.set(name, { ...feed, name, id: feedIdText(feed.feedId) })
     const views = new Map<FeedId, View>()
     for (const state of registry.viewedStates()) {
@@ -94,7 +99,7 @@ export class Registry {
         feedId: state.feedId,
         number: state.number,
         closure,
-        totals: await readViewTotals(records, state.number),
+        totals: await readStored('a view', () => readViewTotals(records, state.number)),
       })
     }
     registry.views = views

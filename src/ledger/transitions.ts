@@ -50,12 +50,22 @@ class ViewTransition {
     return [...ids].filter((id) => JSON.stringify(before?.get(id)) !== JSON.stringify(this.closure.members.get(id)))
   }
 
+  /**
+   * When members stand to each other in another way, every unit that two of them have rows in is looked at again: all units
+   * of all members but the largest.
+   */
+  #restandingMembers(): FeedId[] {
+    if (this.#old === undefined || this.#old.closure.standing === this.closure.standing) return []
+    const count = (feedId: FeedId) => this.#registry.states.get(feedId)?.root.count ?? 0
+    return [...this.closure.members.keys()].sort((a, b) => count(b) - count(a)).slice(1)
+  }
+
   async units(): Promise<Set<string>> {
     const units = new Set<string>()
     for (const [feedId, change] of this.#changes) {
       if (this.closure.members.has(feedId)) for (const unit of change.rows.keys()) units.add(unit)
     }
-    for (const feedId of this.#movedMembers()) {
+    for (const feedId of [...this.#movedMembers(), ...this.#restandingMembers()]) {
       const state = this.#registry.states.get(feedId)
       if (state === undefined || state.root.count === 0) continue
       for await (const [, value] of this.#registry.records.scan(keys.rows(state.number, state.generation)))
@@ -81,7 +91,7 @@ class ViewTransition {
 }
 
 function sameMembers(a: Closure, b: Closure): boolean {
-  return JSON.stringify([...a.members]) === JSON.stringify([...b.members])
+  return a.standing === b.standing && JSON.stringify([...a.members]) === JSON.stringify([...b.members])
 }
 
 /** Every view as it is once `changes` (states and their rows) are in force. Reads the registry, changes nothing. */

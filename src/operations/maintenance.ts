@@ -2,13 +2,13 @@
 
 import type { FeedId } from '../catalog/charter.ts'
 import { type Digest, isDigest } from '../catalog/digest.ts'
-import { decodeRow, placeOf, type Row, type RowFile, rowDigest } from '../catalog/row.ts'
-import { buildTrie, type TrieEntry } from '../catalog/trie.ts'
-import { asFeedmeshError, isFeedmeshError } from '../errors.ts'
+import { decodeRow, type Row, type RowFile } from '../catalog/row.ts'
+import { asFeedmeshError, FeedmeshError, isFeedmeshError } from '../errors.ts'
 import type { FetchBlob } from '../feeds/ledger-feed.ts'
 import type { Actor, Damage, ReclaimReport, VerifyReport } from '../http/operations.ts'
 import type { FeedState } from '../ledger/feed-state.ts'
 import type { Ledger } from '../ledger/ledger.ts'
+import { isWholeState, isWholeView } from '../ledger/stored-state.ts'
 import type { BlobStore } from '../store/blobs.ts'
 import { keys } from '../store/keys.ts'
 import type { AuditLog } from './audit.ts'
@@ -28,6 +28,15 @@ interface Reference {
   readonly file: RowFile
 }
 
+function readRow(value: Uint8Array): Row | undefined {
+  try {
+    return decodeRow(value)
+  } catch (error) {
+    if (isFeedmeshError(error, 'PEER_INVALID')) return undefined
+    throw error
+  }
+}
+
 function withChunkList(file: RowFile): RowFile[] {
   return file.chunkRoot === undefined
     ? [file]
@@ -41,12 +50,18 @@ export class Maintenance {
     this.#options = options
   }
 
-  /** Every file that a row of a known feed names, chunk lists included. */
-  async *#references(): AsyncGenerator<Reference> {
+  /** Every file that a row of a known feed names, chunk lists included. @throws CORRUPT for a row that cannot be read */
+  async *#references(unreadable: 'refuse' | 'pass'): AsyncGenerator<Reference> {
     const { registry } = this.#options.ledger
     for (const { feedId, number, generation } of registry.states.values()) {
       for await (const [, value] of registry.records.scan(keys.rows(number, generation))) {
-        const row = decodeRow(value)
+        const row = readRow(value)
+        if (row === undefined && unreadable === 'refuse')
+          throw new FeedmeshError(
+            'CORRUPT',
+            `a stored row of feed ${feedId} cannot be read, so nobody knows which files it names and none is reclaimed; run feedmesh verify`,
+          )
+        if (row === undefined) continue
         for (const file of row.files.flatMap(withChunkList)) yield { feedId, row, file }
       }
     }
@@ -72,7 +87,7 @@ export class Maintenance {
             'its rows do not lead to the signed root; restore a backup, or remove the replication and add it again',
         })
     }
-    for await (const reference of this.#references()) {
+    for await (const reference of this.#references('pass')) {
       if (seen.has(reference.file.digest)) continue
       seen.add(reference.file.digest)
       const damage = await this.#verifyFile(reference, options)
@@ -88,14 +103,9 @@ export class Maintenance {
   }
 
   async #isWhole(state: FeedState): Promise<boolean> {
-    const entries: TrieEntry[] = []
-    for await (const [, value] of this.#options.ledger.registry.records.scan(
-      keys.rows(state.number, state.generation),
-    )) {
-      const row = decodeRow(value)
-      entries.push({ place: placeOf(state.charter.value.salt, row.unit, row.key), digest: rowDigest(value) })
-    }
-    return buildTrie(entries.sort((a, b) => a.place.compare(b.place))).hash.equals(state.root.hash)
+    const { records, views } = this.#options.ledger.registry
+    const view = views.get(state.feedId)
+    return (await isWholeState(records, state)) && (view === undefined || (await isWholeView(records, view)))
   }
 
   /** undefined when the file is whole, or rightly not here (on-demand availability). */
@@ -105,11 +115,11 @@ export class Maintenance {
   ): Promise<Damage | undefined> {
     const { blobs } = this.#options
     const { feedId, row, file } = reference
-    const known = await blobs.find(file.digest)
-    if (known === undefined && !this.#isExpected(feedId)) return undefined
-    const kind = known === undefined ? 'missing' : await blobs.verifyBlob(file.digest, options.signal)
+    const kind = await this.#examine(file.digest, options.signal)
+    if (kind === 'unknown' && !this.#isExpected(feedId)) return undefined
     if (kind === 'ok') return undefined
-    const damage = { item: `${feedId.slice(0, 12)} ${row.unit} ${row.key} ${file.role}`, digest: file.digest, kind }
+    const item = `${feedId.slice(0, 12)} ${row.unit} ${row.key} ${file.role}`
+    const damage = { item, digest: file.digest, kind: kind === 'unknown' ? ('missing' as const) : kind }
     if (!options.repair)
       return { ...damage, repaired: false, message: 'feedmesh verify --repair fetches it again from a peer' }
     try {
@@ -118,6 +128,16 @@ export class Maintenance {
       return { ...damage, repaired: true, message: '' }
     } catch (error) {
       return { ...damage, repaired: false, message: asFeedmeshError(error).message }
+    }
+  }
+
+  async #examine(digest: Digest, signal: AbortSignal): Promise<'ok' | 'missing' | 'corrupt' | 'unknown'> {
+    const { blobs } = this.#options
+    try {
+      return (await blobs.find(digest)) === undefined ? 'unknown' : await blobs.verifyBlob(digest, signal)
+    } catch (error) {
+      if (isFeedmeshError(error, 'CORRUPT')) return 'corrupt'
+      throw error
     }
   }
 
@@ -142,7 +162,7 @@ export class Maintenance {
 
   async #sweep(unused: ReadonlySet<FeedId>, isDryRun: boolean): Promise<ReclaimReport> {
     const named = new Set<Digest>(this.#options.pinned())
-    for await (const { feedId, file } of this.#references()) if (!unused.has(feedId)) named.add(file.digest)
+    for await (const { feedId, file } of this.#references('refuse')) if (!unused.has(feedId)) named.add(file.digest)
     const report = { blobs: 0, bytes: 0, feeds: unused.size, kept: 0 }
     for await (const { digest, size } of this.#unnamed(named)) {
       if (isDryRun || (await this.#remove(digest))) {

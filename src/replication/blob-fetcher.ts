@@ -5,7 +5,7 @@
 
 import { type FeedId, feedIdBytes } from '../catalog/charter.ts'
 import type { Digest } from '../catalog/digest.ts'
-import { asFeedmeshError, FeedmeshError } from '../errors.ts'
+import { asFeedmeshError, FeedmeshError, isFeedmeshError } from '../errors.ts'
 import type { ReachFaultPoint } from '../fault-points.ts'
 import type { MeshHost } from '../network/host.ts'
 import { type BlobStore, MAX_INLINE_BYTES, type StagedBlob } from '../store/blobs.ts'
@@ -190,6 +190,7 @@ export class BlobFetcher {
     try {
       return await staged.seal(wanted.digest)
     } catch (error) {
+      await staged[Symbol.asyncDispose]()
       return asFeedmeshError(error)
     }
   }
@@ -204,8 +205,13 @@ function mayAsk(pending: readonly Pending[], next: WantedBlob): boolean {
   )
 }
 
-/** What arrived of a large blob stays for the next attempt. */
+/** What arrived of a large blob stays for the next attempt, unless the disk does not let it; then it is fetched anew. */
 async function leave({ wanted, staged }: Pending): Promise<void> {
-  if (staged.size > 0 && wanted.size > MAX_INLINE_BYTES) await staged.keep()
-  else await staged[Symbol.asyncDispose]()
+  try {
+    if (staged.size > 0 && wanted.size > MAX_INLINE_BYTES) await staged.keep()
+  } catch (error) {
+    if (!isFeedmeshError(error)) throw error
+  } finally {
+    await staged[Symbol.asyncDispose]()
+  }
 }

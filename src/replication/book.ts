@@ -19,6 +19,7 @@ import { COMMUNICATION_MODES, grantedVerbs, REPLICATION_MODES } from '../catalog
 import { FeedmeshError } from '../errors.ts'
 import { keys } from '../store/keys.ts'
 import type { KeyRange, Records, Write } from '../store/records.ts'
+import { readStored } from '../store/stored-bytes.ts'
 
 const globs = list(text(256), 64)
 const time = uint()
@@ -150,9 +151,11 @@ export class Book {
 
   static async open(records: Records): Promise<Book> {
     const book = new Book(records)
-    await book.replications.load(keys.replications(), textId)
-    await book.links.load(keys.links(), textId)
-    await book.tokens.load(keys.tokens(), (key) => Buffer.from(key.subarray(1)).toString('hex'))
+    await readStored('a replication', async () => {
+      await book.replications.load(keys.replications(), textId)
+      await book.links.load(keys.links(), textId)
+      await book.tokens.load(keys.tokens(), (key) => Buffer.from(key.subarray(1)).toString('hex'))
+    })
     return book
   }
 

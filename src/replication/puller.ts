@@ -2,7 +2,7 @@
 
 import { feedIdText } from '../catalog/charter.ts'
 import type { Digest } from '../catalog/digest.ts'
-import { asFeedmeshError, FeedmeshError } from '../errors.ts'
+import { asFeedmeshError, FeedmeshError, isErrorCode } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Book, Link } from './book.ts'
 import type { LinkAsker } from './link-asker.ts'
@@ -37,6 +37,12 @@ const EXCHANGE_TIMEOUT_MS = 30_000
 
 const NOTHING_WRONG = { code: '', message: '' }
 const INCOMPLETE = { code: '', message: 'some items could not be fetched; nothing of this state is visible yet' }
+
+/** Never NOT_FOUND, which says that the peer does not know the feed at all. */
+function incompleteError(first: { readonly code: string; readonly message: string } | undefined): FeedmeshError {
+  const code = isErrorCode(first?.code) && first.code !== 'NOT_FOUND' ? first.code : 'CONFLICT'
+  return new FeedmeshError(code, `${INCOMPLETE.message}: ${first?.message ?? ''}`)
+}
 
 export class Puller {
   readonly #options: PullerOptions
@@ -85,7 +91,7 @@ export class Puller {
         isOwnPast: true,
       }).run()
       await run.end(complete ? 'succeeded' : 'partial', complete ? NOTHING_WRONG : INCOMPLETE)
-      if (!complete) throw new FeedmeshError('NOT_FOUND', INCOMPLETE.message)
+      if (!complete) throw incompleteError(run.failures[0])
     } catch (error) {
       if (run.run.state === 'running') await run.end('failed', asFeedmeshError(error))
       throw error
@@ -115,8 +121,9 @@ export class Puller {
       error = asFeedmeshError(thrown)
       if (error.code === 'INTERNAL') this.#options.log.error({ err: thrown, peer: link.peer }, 'a pull failed')
       await run.end('failed', error)
+    } finally {
+      this.#pulls.delete(link.id)
     }
-    this.#pulls.delete(link.id)
     this.#note(link, run.run, error)
     await this.#confirm(link, run.run, error)
     return run.run

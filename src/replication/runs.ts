@@ -131,8 +131,13 @@ export class RunLog {
   }
 
   async #end(run: Run, writes: readonly Write[]): Promise<void> {
-    if (this.#isWorthTelling(run)) await this.#store(run, writes)
-    else this.#recent.delete(run.id)
+    if (!this.#isWorthTelling(run)) {
+      this.#recent.delete(run.id)
+      return
+    }
+    // It is over also where the disk refuses to take note: the next start closes what is stored of it.
+    this.#recent.set(run.id, run)
+    await this.#store(run, writes)
   }
 
   #isWorthTelling(run: Run): boolean {

@@ -2,12 +2,13 @@
 
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
+import { basename, join } from 'node:path'
 import fastify from 'fastify'
 import { answerCalls } from './call-child.ts'
 
 const app = fastify()
 let packument: { readonly body: Buffer; readonly headers: Readonly<Record<string, string>> }
-let tarball = ''
+let tarballs = ''
 
 app.get('/packument', async (request, reply) => {
   const { body, headers } = packument
@@ -16,24 +17,25 @@ app.get('/packument', async (request, reply) => {
   return reply.send(body)
 })
 
-app.get('/tarball', async (_request, reply) => {
-  const { size } = await stat(tarball)
+app.get<{ Params: { readonly name: string } }>('/tarball/:name', async (request, reply) => {
+  const path = join(tarballs, basename(request.params.name))
+  const { size } = await stat(path)
   reply.headers({ 'content-type': 'application/octet-stream', 'content-length': size })
-  return reply.send(createReadStream(tarball))
+  return reply.send(createReadStream(path))
 })
 
 export interface BareContent {
   /** Base64. */
   readonly packument: string
   readonly headers: Readonly<Record<string, string>>
-  /** Path of a file. */
-  readonly tarball: string
+  /** Path of a folder of files. */
+  readonly tarballs: string
 }
 
 const methods = {
   async start(content: BareContent): Promise<string> {
     packument = { body: Buffer.from(content.packument, 'base64'), headers: content.headers }
-    tarball = content.tarball
+    tarballs = content.tarballs
     return await app.listen({ host: '127.0.0.1', port: 0 })
   },
 }

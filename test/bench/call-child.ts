@@ -18,13 +18,16 @@ interface Answer {
 
 /** The child's side: answers calls with `methods`, one after the other or at once, as they come. */
 export function answerCalls(methods: Readonly<Record<string, (...parameters: never[]) => unknown>>): void {
-  process.on('message', async (call: Call) => {
+  const answer = async ({ id, method, parameters }: Call): Promise<Answer> => {
     try {
-      const method = methods[call.method] as (...parameters: readonly unknown[]) => unknown
-      process.send?.({ id: call.id, value: (await method(...call.parameters)) ?? null })
+      const work = methods[method] as (...parameters: readonly unknown[]) => unknown
+      return { id, value: (await work(...parameters)) ?? null }
     } catch (error) {
-      process.send?.({ id: call.id, error: error instanceof Error ? (error.stack ?? error.message) : String(error) })
+      return { id, error: error instanceof Error ? (error.stack ?? error.message) : String(error) }
     }
+  }
+  process.on('message', (call: Call) => {
+    void answer(call).then((given) => process.send?.(given))
   })
   process.on('disconnect', () => process.exit(0))
 }

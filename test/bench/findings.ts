@@ -27,7 +27,7 @@ export interface Lab {
   readonly folder: string
   /** Also the sizes that take more than ten minutes. */
   readonly full: boolean
-  say(text: string): void
+  readonly say: (text: string) => void
 }
 
 export function isMet({ ratio, target }: Finding): boolean | null {

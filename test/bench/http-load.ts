@@ -46,19 +46,23 @@ export async function sendAll(url: string, requests: readonly Buffer[], connecti
 
 export interface Load {
   readonly url: string
-  readonly request: Buffer
+  /** Sent in turn. */
+  readonly requests: readonly Buffer[]
   readonly connections: number
   readonly durationMs: number
   readonly status: number
 }
 
 /** Requests answered per second. */
-export async function measureRate({ url, request, connections, durationMs, status }: Load): Promise<number> {
+export async function measureRate({ url, requests, connections, durationMs, status }: Load): Promise<number> {
+  let sent = 0
   let answered = 0
   const start = performance.now()
   let end = start
   await onConnections(url, connections, async (connection) => {
     while (performance.now() - start < durationMs) {
+      const request = requests[sent % requests.length]!
+      sent += 1
       verifyStatus(await connection.send(request), [status])
       answered += 1
     }

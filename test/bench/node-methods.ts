@@ -1,12 +1,12 @@
 /** What a benchmark can ask of the process that runs its nodes. Nodes are named by their data folders. */
 
+import { Packuments } from '../../protocols/feeds/npm/packument.ts'
 import { dataPaths, initDataFolder, isDataFolder } from '../../src/data-folder.ts'
 import type { NewReplication, RunResult } from '../../src/http/operations.ts'
 import { stateWrite } from '../../src/ledger/feed-state.ts'
 import { Registry } from '../../src/ledger/registry.ts'
 import { createLog } from '../../src/log.ts'
 import { openNode, type RunningNode } from '../../src/node.ts'
-import { Packuments } from '../../protocols/feeds/npm/packument.ts'
 import { openLevelRecords } from '../../src/store/level-records.ts'
 import { measureRows, randomIndexes, range, writeEntries } from './entries.ts'
 

@@ -1,9 +1,15 @@
-/** npm's PUT documents over HTTP, 8 connections: versions a second, against Verdaccio. */
+/**
+ * npm's PUT documents over HTTP, 8 connections: versions a second, against Verdaccio, and for files of their own against
+ * what the disk can: as many files of that size at a time written, synced and renamed.
+ */
 
+import { randomBytes } from 'node:crypto'
+import { mkdir, open, rename } from 'node:fs/promises'
+import { join } from 'node:path'
 import { type Bench, type Finding, formatNumber, type Lab } from './findings.ts'
 import { versionNames } from './npm-documents.ts'
 import { findVerdaccioRegistry, publishAll, type Registry, startOwnRegistry } from './npm-registry.ts'
-import { alternate, medianOf, spreadOf } from './samples.ts'
+import { alternate, medianOf, spreadOf, timed } from './samples.ts'
 import { NO_VERDACCIO } from './verdaccio.ts'
 
 const CONNECTIONS = 8
@@ -58,7 +64,40 @@ async function run({ folder, say }: Lab): Promise<Finding[]> {
     say(one.what)
     findings.push(await measure(registries, one))
   }
-  return findings
+  const disk = [await measureDisk(join(folder, 'disk-0')), await measureDisk(join(folder, 'disk-1'))]
+  const note = `this disk makes ${formatNumber(medianOf(disk))} files of 100 KB durable a second`
+  return [...findings.slice(0, -1), { ...findings.at(-1)!, note: `${findings.at(-1)!.note}; ${note}` }]
+}
+
+async function writeSynced(folder: string, name: string, content: Buffer): Promise<void> {
+  const path = join(folder, name)
+  {
+    await using file = await open(`${path}.new`, 'w')
+    await file.write(content)
+    await file.datasync()
+  }
+  await rename(`${path}.new`, path)
+  await using parent = await open(folder, 'r')
+  await parent.sync()
+}
+
+/** Files of 100 KB made durable a second, with nothing around it. */
+async function measureDisk(folder: string): Promise<number> {
+  const files = 300
+  const content = randomBytes(100_000)
+  await mkdir(folder, { recursive: true })
+  let next = 0
+  const seconds = await timed(() =>
+    Promise.all(
+      Array.from({ length: CONNECTIONS }, async () => {
+        while (next < files) {
+          next += 1
+          await writeSynced(folder, String(next), content)
+        }
+      }),
+    ),
+  )
+  return files / seconds
 }
 
 export const npmPublish: Bench = { name: 'npm-publish', about: 'versions published over HTTP against Verdaccio', run }

@@ -2,9 +2,9 @@
 
 import { join } from 'node:path'
 import { renderRequest, requestOnce } from './http-connection.ts'
-import { sendAll, type SentAll } from './http-load.ts'
-import { createDocument, type PublishedVersion } from './npm-documents.ts'
+import { type SentAll, sendAll } from './http-load.ts'
 import { type BenchNode, startNode } from './node-process.ts'
+import { createDocument, type PublishedVersion } from './npm-documents.ts'
 import { isVerdaccioInstalled, startVerdaccio } from './verdaccio.ts'
 
 export interface Registry {

@@ -1,6 +1,6 @@
 /** Packuments and tarballs over 16 keep-alive connections: ours, Verdaccio, and a bare Fastify with the same bytes. */
 
-import { writeFile } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { BareContent, BareMethods } from './bare-server.ts'
 import { CallChild } from './call-child.ts'
@@ -28,7 +28,7 @@ const NAME = 'wide-0'
 
 interface Target {
   readonly url: string
-  readonly request: Buffer
+  readonly requests: readonly Buffer[]
   readonly status: number
 }
 
@@ -43,16 +43,25 @@ async function prepareBare(folder: string, own: Registry, stack: AsyncDisposable
   const document = await getPackument(own, NAME, 'abbreviated')
   const names = ['etag', 'vary', 'cache-control', 'content-type', 'content-encoding']
   const headers = Object.fromEntries(names.map((name) => [name, headerOf(document.head, name)]))
-  const tarball = join(folder, 'bare.tgz')
-  await writeFile(tarball, (await requestOnce({ url: tarballUrl(own), headers: own.headers })).body)
+  const tarballs = join(folder, 'bare')
+  await mkdir(tarballs)
+  for (const name of tarballNames())
+    await writeFile(
+      join(tarballs, name),
+      (await requestOnce({ url: tarballUrl(own, name), headers: own.headers })).body,
+    )
   const script = join(import.meta.dirname, 'bare-server.ts')
   const child = stack.use(new CallChild<BareMethods>(script, { logFile: join(folder, 'bare.log') }))
-  const content: BareContent = { packument: document.body.toString('base64'), headers, tarball }
+  const content: BareContent = { packument: document.body.toString('base64'), headers, tarballs }
   return `${await child.call('start', content)}/`
 }
 
-function tarballUrl(registry: Registry): string {
-  return `${registry.url}${NAME}/-/${NAME}-1.0.0.tgz`
+function tarballNames(): string[] {
+  return Array.from({ length: VERSIONS }, (_, number) => `${NAME}-1.0.${number}.tgz`)
+}
+
+function tarballUrl(registry: Registry, name: string): string {
+  return `${registry.url}${NAME}/-/${name}`
 }
 
 async function packumentTarget(
@@ -62,12 +71,12 @@ async function packumentTarget(
 ): Promise<Target> {
   const etag = headerOf((await requestOnce({ url, headers })).head, 'etag')
   const request = renderRequest({ url, headers: tagged ? { ...headers, 'if-none-match': etag } : headers })
-  return { url, request, status: tagged ? 304 : 200 }
+  return { url, requests: [request], status: tagged ? 304 : 200 }
 }
 
 async function measure(what: string, targets: Targets): Promise<Finding[]> {
-  const load = ({ url, request, status }: Target, durationMs: number) =>
-    measureRate({ url, request, status, connections: CONNECTIONS, durationMs })
+  const load = ({ url, requests, status }: Target, durationMs: number) =>
+    measureRate({ url, requests, status, connections: CONNECTIONS, durationMs })
   for (const target of targets.values()) await load(target, 500)
   const samples = await alternate([...targets.keys()], ROUNDS, (name) => load(targets.get(name)!, DURATION_MS))
   const ours = samples.get('feedmesh')!
@@ -109,13 +118,25 @@ async function run({ folder, say }: Lab): Promise<Finding[]> {
     findings.push(...(await measure(what, targets)))
   }
   const targets = new Map<Contender, Target>()
-  for (const [name, registry] of registries) {
-    const url = tarballUrl(registry)
-    targets.set(name, { url, request: renderRequest({ url, headers: registry.headers }), status: 200 })
+  const tarballTarget = (
+    url: string,
+    headers: Readonly<Record<string, string>>,
+    urlOf: (name: string) => string,
+  ): Target => {
+    const requests = tarballNames().map((name) => renderRequest({ url: urlOf(name), headers }))
+    return { url, requests, status: 200 }
   }
-  targets.set('bare', { url: bare, request: renderRequest({ url: `${bare}tarball` }), status: 200 })
+  for (const [name, registry] of registries)
+    targets.set(
+      name,
+      tarballTarget(registry.url, registry.headers, (file) => tarballUrl(registry, file)),
+    )
+  targets.set(
+    'bare',
+    tarballTarget(bare, {}, (file) => `${bare}tarball/${file}`),
+  )
   say('tarballs')
-  findings.push(...(await measure('104 KB tarball', targets)))
+  findings.push(...(await measure(`104 KB tarballs, ${VERSIONS} in turn`, targets)))
   return findings
 }
 

@@ -87,7 +87,7 @@ function testWriting(createFeed: CreateFeed): void {
     await record()
     await put(feed, 'a', { ...draft('r', 'register'), meta: Buffer.from('2') })
     await record()
-    await put(feed, 'a', draft('f', 'flag'))
+    await put(feed, 'a', draft('k#f', 'flag'))
     await record()
     assert.equal(digests.size, 4)
     assert.equal((await getUnit(feed, 'other')).digest, other.digest)
@@ -117,10 +117,13 @@ function testWriting(createFeed: CreateFeed): void {
 
   it('replaces registers and flags', async (t) => {
     const feed = await createFeed(t)
-    for (const rowClass of ['register', 'flag'] as const) {
-      for (const value of ['old', 'new'])
-        await put(feed, 'a', { ...draft(rowClass, rowClass), meta: Buffer.from(value) })
-      const row = getRow(await getUnit(feed, 'a'), rowClass)
+    await put(feed, 'a', draft('v'))
+    for (const [rowClass, key] of [
+      ['register', 'tag'],
+      ['flag', 'v#deprecated'],
+    ] as const) {
+      for (const value of ['old', 'new']) await put(feed, 'a', { ...draft(key, rowClass), meta: Buffer.from(value) })
+      const row = getRow(await getUnit(feed, 'a'), key)
       assert.equal(Buffer.from(await feed.readMeta(row)).toString(), 'new')
       assert.equal(row.rowClass, rowClass)
     }
@@ -286,6 +289,18 @@ function testRefusals(createFeed: CreateFeed): void {
     }
     await rejectsWith('EXISTS', () => feed.change('a', () => ({ drop: ['v'] })))
     assert.equal(getRow(await getUnit(feed, 'a'), 'v').digest, row.digest)
+  })
+
+  it('flags only rows that are there, and hides the flags of a row that is burned', async (t) => {
+    const feed = await createFeed(t)
+    await put(feed, 'a', draft('v'), draft('v#listed', 'flag'))
+    await rejectsWith('NOT_FOUND', () => put(feed, 'a', draft('w#listed', 'flag')))
+    await put(feed, 'a', draft('v', 'burn'))
+    assert.deepEqual(
+      (await getUnit(feed, 'a')).rows.map((row) => row.key),
+      ['v'],
+    )
+    await rejectsWith('NOT_FOUND', () => put(feed, 'a', draft('v#listed', 'flag')))
   })
 
   it('drops only what is there, all or nothing', async (t) => {

@@ -1,8 +1,9 @@
 /** Packuments, tarballs, publish, unpublish and search. */
 
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { FeedmeshError } from '../../../src/errors.ts'
 import type { Feed, FeedUnit } from '../../../src/feeds/feed.ts'
+import { HotFiles } from '../hot-files.ts'
 import { readBody } from '../request-body.ts'
 import { findQuery } from '../request-path.ts'
 import { isListedEtag, serveFile } from '../serve-file.ts'
@@ -22,11 +23,12 @@ const GET = ['GET', 'HEAD']
 export function createPackageRoutes(): PathRoute<NpmHandler>[] {
   const packuments = new Packuments()
   const search = new PackageSearch()
+  const hotFiles = new HotFiles()
   return [
     { methods: GET, pattern: '/-/v1/search', handler: (call) => answerSearch(call, search) },
     { methods: GET, pattern: '/:package', handler: (call) => answerPackument(call, packuments) },
     { methods: GET, pattern: '/:package/:version', handler: answerVersion },
-    { methods: GET, pattern: '/:package/-/:file', handler: answerTarball },
+    { methods: GET, pattern: '/:package/-/:file', handler: (call) => answerTarball(call, hotFiles) },
     { methods: ['PUT'], pattern: '/:package', handler: answerPublish },
     { methods: ['PUT'], pattern: '/:package/-rev/:rev', handler: answerReplace },
     { methods: ['DELETE'], pattern: '/:package/-rev/:rev', handler: answerUnpublishAll },
@@ -46,7 +48,7 @@ async function answerPackument(call: NpmCall, packuments: Packuments): Promise<u
   const unit = await getUnit(feed, call.parameter('package'))
   const kind = chooseKind(call)
   const baseUrl = host.baseUrl(request)
-  const tag = createHash('sha256').update(`${unit.digest} ${kind} ${baseUrl}`).digest('base64url').slice(0, 27)
+  const tag = hash('sha256', `${unit.digest} ${kind} ${baseUrl}`, 'base64url').slice(0, 27)
   // Weak: the same document goes out compressed and plain.
   const etag = `W/"${tag}"`
   reply.headers({
@@ -91,7 +93,7 @@ async function answerVersion(call: NpmCall): Promise<unknown> {
   return request.method === 'HEAD' ? reply.header('content-length', body.length).send() : reply.send(body)
 }
 
-async function answerTarball(call: NpmCall): Promise<unknown> {
+async function answerTarball(call: NpmCall, hotFiles: HotFiles): Promise<unknown> {
   const feed = await call.host.getFeed(call.request, 'read')
   const unit = await getUnit(feed, call.parameter('package'))
   const version = findTarballVersion(unit.unit, call.parameter('file'))
@@ -100,14 +102,16 @@ async function answerTarball(call: NpmCall): Promise<unknown> {
   if (row === undefined || file === undefined) {
     throw new FeedmeshError('NOT_FOUND', `no such file: ${unit.unit}/-/${call.parameter('file').slice(0, 300)}`)
   }
+  const { digest, size } = file
   return serveFile(call.request, call.reply, {
-    size: file.size,
-    etag: `"${file.digest}"`,
+    size,
+    etag: `"${digest}"`,
     contentType: 'application/octet-stream',
     modifiedAtMs: row.writtenAtMs,
     // Bytes of a version never change, so neither does its URL's answer.
     headers: { 'cache-control': 'private, max-age=31536000, immutable' },
     open: (range) => feed.open(row, file, range),
+    findContent: () => hotFiles.find({ digest, size, open: () => feed.open(row, file) }),
   })
 }
 

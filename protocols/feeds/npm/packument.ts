@@ -102,7 +102,10 @@ export class Packuments {
       await Promise.all(
         batch.map(async ({ at, key, version, row }) => {
           const record = decodeVersionRecord(await request.feed.readMeta(row))
-          const fragment = renderVersion(record, view.deprecated.get(version)?.message, request.kind)
+          const fragment = renderMember(
+            version,
+            renderVersion(record, view.deprecated.get(version)?.message, request.kind),
+          )
           this.#renderedFragments += 1
           this.#fragments.set(key, fragment, fragment.head.length + fragment.tail.length)
           fragments[at] = fragment
@@ -111,6 +114,11 @@ export class Packuments {
     }
     return fragments
   }
+}
+
+/** With the version's name in front, as it stands in the document. */
+function renderMember(version: string, { head, tail }: VersionFragment): VersionFragment {
+  return { head: Buffer.concat([Buffer.from(`${JSON.stringify(version)}:`), head]), tail }
 }
 
 /** Whether compressing is worth it and the client takes it. */

@@ -40,7 +40,7 @@ const MAX_UNPACKED_AT_ONCE_BYTES = 1024 ** 2
 
 export function createTarballReader(limits: TarballLimits = TARBALL_LIMITS): TarballReader {
   const scan = new PackageScan(limits)
-  let held: Buffer[] = []
+  let held: Uint8Array[] = []
   let heldBytes = 0
   let stream: GunzipStream | undefined
   const openStream = async (): Promise<GunzipStream> => {
@@ -53,7 +53,7 @@ export function createTarballReader(limits: TarballLimits = TARBALL_LIMITS): Tar
   return {
     async write(chunk) {
       if (stream === undefined && heldBytes + chunk.length <= MAX_AT_ONCE_BYTES) {
-        held.push(Buffer.from(chunk))
+        held.push(chunk)
         heldBytes += chunk.length
         return
       }
@@ -116,19 +116,20 @@ class GunzipStream {
 }
 
 function scanPieces(scan: PackageScan): Writable {
-  const run = (work: () => void, done: (error?: Error) => void): void => {
-    try {
-      work()
-    } catch (error) {
-      done(error as Error)
-      return
-    }
-    done()
-  }
   return new Writable({
-    write: (chunk: Buffer, _encoding, done) => run(() => scan.push(chunk), done),
-    final: (done) => run(() => scan.end(), done),
+    write: (chunk: Buffer, _encoding, done) => callBack(() => scan.push(chunk), done),
+    final: (done) => callBack(() => scan.end(), done),
   })
+}
+
+function callBack(work: () => void, done: (error?: Error) => void): void {
+  try {
+    work()
+  } catch (error) {
+    done(error as Error)
+    return
+  }
+  done()
 }
 
 /** What the unpacked bytes tell. */

@@ -118,7 +118,10 @@ class Comparison {
   async #compareNode(slot: Slot, node: RemoteNode, out: { next: Slot[]; wanted: WantedRows[] }): Promise<void> {
     // Counts add up to what was signed, so a peer cannot send for ever.
     if (countOf(node) !== slot.count)
-      throw new FeedmeshError('PEER_INVALID', `sync: ${countOf(node)} entries under ${slot.path || 'the root'}, not ${slot.count}`)
+      throw new FeedmeshError(
+        'PEER_INVALID',
+        `sync: ${countOf(node)} entries under ${slot.path || 'the root'}, not ${slot.count}`,
+      )
     if (node.kind === 'inner') return this.#compareInner(slot.path, node, out.next)
     const missing = new Set(node.kind === 'leaf' ? node.hints.map((hint) => hint.toString('hex')) : [])
     for (const entry of await this.#local.entries(slot.path)) {
@@ -176,7 +179,8 @@ class Comparison {
     let received = 0
     for await (const encoded of itemsOf(this.#ask({ kind: 'subtree', feedId, stateRoot, path, after: null }))) {
       received += 1
-      if (received > count) throw new FeedmeshError('PEER_INVALID', `sync: more than the ${count} rows under ${path || 'the root'}`)
+      if (received > count)
+        throw new FeedmeshError('PEER_INVALID', `sync: more than the ${count} rows under ${path || 'the root'}`)
       this.#take(encoded)
     }
   }

@@ -1,0 +1,231 @@
+/** `/feedmesh/sync/1` between two states in memory: what is learnt is the difference, whatever the way, and lies never win. */
+
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import fc from 'fast-check'
+import { answerSync } from '../../protocols/mesh/sync/answerer.ts'
+import { compareState, replayTail, type Target } from '../../protocols/mesh/sync/asker.ts'
+import type { SyncReply } from '../../protocols/mesh/sync/messages.ts'
+import { encodeRow, type Row } from '../../src/catalog/row.ts'
+import type { Operation } from '../../src/catalog/operation.ts'
+import { isFeedmeshError } from '../../src/errors.ts'
+import { type ChangeReplies, FEED_ID, MemoryState, askOf, readLog, type Traffic } from '../support/memory-state.ts'
+import { rowOf } from '../support/feed-graph.ts'
+import { runsOf } from '../support/fuzz-runs.ts'
+
+/** Units of many rows share 16 bytes of their places: tries with long common paths. */
+const anyRow: fc.Arbitrary<Row> = fc
+  .record({
+    unit: fc.constantFrom('one', 'two', 'three', 'four'),
+    key: fc.nat(150),
+    meta: fc.constantFrom('x', 'y', 'z'),
+  })
+  .map(({ unit, key, meta }) => rowOf(`k${key}`, { unit, meta }))
+
+const nameOf = (row: { readonly unit: string; readonly key: string }): string => `${row.unit} ${row.key}`
+const anyRows = fc.uniqueArray(anyRow, { maxLength: 300, selector: nameOf, size: 'max' })
+
+function targetOf(remote: MemoryState): Target {
+  return { feedId: FEED_ID, stateRoot: remote.stateRoot, entries: remote.count }
+}
+
+async function verifyLearned(local: MemoryState, remote: MemoryState): Promise<Traffic> {
+  const traffic: Traffic = { requests: [], bytes: 0 }
+  const before = new Map([...local.rowsByPlace.values()].map((row) => [nameOf(row), row]))
+  const after = new Map([...remote.rowsByPlace.values()].map((row) => [nameOf(row), row]))
+  const difference = await compareState(askOf(remote, traffic), local, targetOf(remote))
+  if (!traffic.requests.some((request) => request.kind === 'subtree')) {
+    const isSame = (row: Row | undefined, other: Row | undefined) =>
+      row !== undefined && other !== undefined && Buffer.compare(encodeRow(row), encodeRow(other)) === 0
+    const expected = [...after].filter(([name, row]) => !isSame(before.get(name), row)).map(([name]) => name)
+    const gone = [...before].filter(([name, row]) => !isSame(after.get(name), row)).map(([name]) => name)
+    assert.deepEqual(difference.puts.map(nameOf).sort(), expected.sort())
+    assert.deepEqual(difference.drops.map(nameOf).sort(), gone.sort())
+  }
+  await local.change(difference)
+  assert.deepEqual(local.stateRoot, remote.stateRoot)
+  assert.deepEqual(local.contents, remote.contents)
+  return traffic
+}
+
+describe('comparing tries', () => {
+  test('gives exactly what differs, for any two states', async () => {
+    await fc.assert(
+      fc.asyncProperty(anyRows, anyRows, async (mine, theirs) => {
+        await verifyLearned(await MemoryState.of(mine), await MemoryState.of(theirs))
+      }),
+      runsOf(100),
+    )
+  })
+
+  test('gives exactly what differs between states of which most is the same', async () => {
+    await fc.assert(
+      fc.asyncProperty(anyRows, anyRows, fc.nat(20), async (common, other, count) => {
+        const theirs = await MemoryState.of(common)
+        const dropped = other.slice(0, count).map(({ unit, key }) => ({ unit, key }))
+        await theirs.change({ puts: other.slice(count, 2 * count), drops: dropped })
+        await verifyLearned(await MemoryState.of(common), theirs)
+      }),
+      runsOf(100),
+    )
+  })
+
+  test('asks nothing twice: equal states cost one request, a newcomer one, a few changes a level a round trip', async () => {
+    const rows = Array.from({ length: 20_000 }, (_, index) =>
+      rowOf(`v/${index % 40}`, { unit: `unit-${(index / 40) | 0}` }),
+    )
+    const remote = await MemoryState.of(rows)
+    const same = await verifyLearned(await MemoryState.of(rows), remote)
+    assert.equal(same.requests.length, 1)
+    assert.ok(same.bytes < 1024, `${same.bytes}`)
+    const newcomer = await verifyLearned(new MemoryState(), remote)
+    assert.deepEqual(
+      newcomer.requests.map((request) => request.kind),
+      ['subtree'],
+    )
+    assert.ok(newcomer.bytes < 1.1 * rows.reduce((sum, row) => sum + encodeRow(row).length, 0), `${newcomer.bytes}`)
+  })
+
+  test('costs bytes in proportion to what differs, not to what there is', async () => {
+    const rows = (units: number) =>
+      Array.from({ length: units * 20 }, (_, index) => rowOf(`v/${index % 20}`, { unit: `unit-${(index / 20) | 0}` }))
+    for (const units of [100, 1000]) {
+      const [local, remote] = [await MemoryState.of(rows(units)), await MemoryState.of(rows(units))]
+      for (const changes of [1, 10, 100]) {
+        const puts = Array.from({ length: changes }, (_, index) =>
+          rowOf(`v/new-${changes}`, { unit: `unit-${index}`, stamp: 9 }),
+        )
+        await remote.change({ puts, drops: [] })
+        const { bytes, requests } = await verifyLearned(local, remote)
+        assert.ok(requests.length <= 6, `${requests.length} requests`)
+        assert.ok(bytes <= 1000 + changes * 1000, `${bytes} bytes for ${changes} of ${units * 20}`)
+      }
+    }
+  })
+
+  test('does not see a change behind a hint that collides, and the root tells', async () => {
+    const rows = Array.from({ length: 200 }, (_, index) => rowOf(`v/${index}`, { unit: `${index}` }))
+    const [local, remote] = [await MemoryState.of(rows), await MemoryState.of(rows)]
+    await remote.change({ puts: [rowOf('v/3', { unit: '3', meta: 'changed' })], drops: [] })
+    const root = { kind: 'nodes' as const, feedId: FEED_ID, stateRoot: local.stateRoot, paths: [''] }
+    const [colliding] = await Array.fromAsync(answerSync(local, root))
+    const difference = await compareState(
+      askOf(remote, undefined, async function* collide() {
+        yield colliding!
+      }),
+      local,
+      targetOf(remote),
+    )
+    assert.deepEqual(difference, { puts: [], drops: [] })
+    await local.change(difference)
+    assert.notDeepEqual(local.stateRoot, remote.stateRoot)
+  })
+})
+
+describe('replaying the log', () => {
+  const anyOperation: fc.Arbitrary<Operation> = fc.oneof(
+    { arbitrary: anyRow.map((row): Operation => ({ kind: 'put', row })), weight: 3 },
+    { arbitrary: anyRow.map(({ unit, key }): Operation => ({ kind: 'drop', unit, key })), weight: 1 },
+  )
+
+  test('from any point leads to the state that comparing tries leads to, and fold(log) is the state', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(anyOperation, { maxLength: 120, size: 'max' }), fc.nat(120), async (log, at) => {
+        const from = Math.min(at, log.length)
+        const remote = new MemoryState()
+        await remote.write(log)
+        const local = new MemoryState()
+        await local.write(readLog(remote).slice(0, from))
+        const byTries = new MemoryState()
+        await byTries.change({ puts: [...local.rowsByPlace.values()], drops: [] })
+        const range = { epoch: 1, from, to: log.length }
+        await local.change(await replayTail(askOf(remote), targetOf(remote), range))
+        assert.deepEqual(local.contents, remote.contents)
+        assert.deepEqual(local.stateRoot, remote.stateRoot)
+        await verifyLearned(byTries, remote)
+      }),
+      runsOf(100),
+    )
+  })
+
+  test('of one new version costs a round trip and little more than its row', async () => {
+    const remote = await MemoryState.of(Array.from({ length: 5000 }, (_, index) => rowOf(`v/${index}`)))
+    await remote.write([{ kind: 'put', row: rowOf('v/new') }])
+    const traffic: Traffic = { requests: [], bytes: 0 }
+    const difference = await replayTail(askOf(remote, traffic), targetOf(remote), { epoch: 1, from: 0, to: 1 })
+    assert.equal(difference.puts.length, 1)
+    assert.equal(traffic.requests.length, 1)
+    assert.ok(traffic.bytes < 300, `${traffic.bytes}`)
+  })
+
+  test('with more or fewer operations than asked for is refused', async () => {
+    const remote = new MemoryState()
+    await remote.write(Array.from({ length: 4 }, (_, index): Operation => ({ kind: 'put', row: rowOf(`${index}`) })))
+    const lies: ChangeReplies[] = [
+      async function* twice(replies) {
+        for await (const reply of replies) yield* [{ ...reply, more: 1 } as SyncReply, reply]
+      },
+      async function* nothing() {
+        yield { kind: 'segment', data: Buffer.from('28b52ffd0000010000', 'hex'), rawBytes: 0, more: 0 }
+      },
+    ]
+    for (const lie of lies) {
+      const range = { epoch: 1, from: 0, to: 4 }
+      const replayed = replayTail(askOf(remote, undefined, lie), targetOf(remote), range)
+      await assert.rejects(replayed, (error) => isFeedmeshError(error, 'PEER_INVALID'))
+    }
+  })
+})
+
+describe('a lying peer', () => {
+  function flipAt(bytes: Uint8Array, at: number): Uint8Array {
+    const copy = Uint8Array.from(bytes)
+    if (copy.length > 0) copy[at % copy.length] = copy[at % copy.length]! ^ (1 + (at % 255))
+    return copy
+  }
+
+  /** Changes, drops or repeats the replies that the numbers say. */
+  function liar(numbers: readonly number[]): ChangeReplies {
+    let at = 0
+    return async function* lie(replies) {
+      for await (const reply of replies) {
+        const number = numbers[at++ % numbers.length]!
+        if (number % 5 === 0) continue
+        if (number % 5 === 1) yield reply
+        if (number % 5 === 2 && reply.kind === 'nodes')
+          yield {
+            ...reply,
+            nodes: reply.nodes.map((node, index) =>
+              index === number % reply.nodes.length ? flipAt(node, number) : node,
+            ),
+          }
+        else if (number % 5 === 3 && reply.kind === 'segment') yield { ...reply, data: flipAt(reply.data, number) }
+        else if (number % 5 === 4 && reply.kind === 'nodes') yield { ...reply, nodes: reply.nodes.toReversed() }
+        else yield reply
+      }
+    }
+  }
+
+  test('leads to an error or to a state whose root is another, never unnoticed to a wrong one, and always to an end', async () => {
+    let [refused, wrong, right] = [0, 0, 0]
+    await fc.assert(
+      fc.asyncProperty(anyRows, anyRows, fc.array(fc.nat(100_000), { minLength: 1 }), async (mine, theirs, numbers) => {
+        const [local, remote] = [await MemoryState.of(mine), await MemoryState.of([...mine.slice(3), ...theirs])]
+        const contents = remote.contents
+        try {
+          await local.change(await compareState(askOf(remote, undefined, liar(numbers)), local, targetOf(remote)))
+        } catch (error) {
+          assert.ok(isFeedmeshError(error, 'PEER_INVALID'), String(error))
+          refused += 1
+          return
+        }
+        if (local.stateRoot.equals(remote.stateRoot)) {
+          assert.deepEqual(local.contents, contents)
+          right += 1
+        } else wrong += 1
+      }),
+      runsOf(200),
+    )
+    assert.ok(refused > 0 && wrong > 0 && right > 0, `${refused} ${wrong} ${right}`)
+  })
+})
