@@ -15,6 +15,8 @@ export const FAULT_POINTS = [
   'publish.planned', // the change is decided, nothing is signed
   'publish.signed', // the new manifest is signed, not stored
   'publish.committed', // rows, trie, log and manifest are stored, the client has no answer yet
+  'feed.keyed', // the recovery key of a new feed is in its file, the feed is not stored
+  'forget.begun', // a feed counts no more, what it left is still to be removed
   'floor.written', // the floor file outside the database is synced
   'adopt.fetched', // rows of a peer's state are here, unverified
   'adopt.verified', // the state root was recomputed and equals the signed one

@@ -168,7 +168,7 @@ export function oneOf<V extends Record<string, object>>(
       const found = entries.find(([, [candidate]]) => candidate === tag)
       if (found === undefined)
         throw invalid(path, `a message of a known kind, not ${typeof tag === 'number' ? tag : typeof tag}`)
-      return Object.assign(found[1][1].fromCbor(value, `${path}.${found[0]}`), { kind: found[0] }) as Any
+      return Object.assign(found[1][1].fromCbor(value, `${path}.${found[0]}`), { kind: found[0] })
     },
   }
 }

@@ -9,7 +9,7 @@
  */
 
 import { FeedmeshError } from '../errors.ts'
-import { type Digest, type DigestAlgorithm, algorithmOf, digestBytes, digestFromBytes, sha256 } from './digest.ts'
+import { algorithmOf, type Digest, type DigestAlgorithm, digestBytes, digestFromBytes, sha256 } from './digest.ts'
 import type { Stamp } from './stamp.ts'
 
 export const ROW_CLASSES = ['immutable', 'register', 'flag', 'burn', 'tombstone'] as const

@@ -4,10 +4,10 @@
  * The steps are those of protocols/mesh/README.md, "View": scope, tombstones, units, rank, class.
  */
 
+import { isFeedmeshError } from '../errors.ts'
 import type { FeedId } from './charter.ts'
 import type { Closure, Member } from './closure.ts'
 import { sha256 } from './digest.ts'
-import { isFeedmeshError } from '../errors.ts'
 import { BinaryReader, contentDigest, encodeRow, type Row } from './row.ts'
 import type { Stamp } from './stamp.ts'
 

@@ -14,6 +14,7 @@ import { type TrieChange, updateTrie } from '../catalog/trie.ts'
 import { FeedmeshError } from '../errors.ts'
 import { keys } from '../store/keys.ts'
 import type { Write } from '../store/records.ts'
+import { CheckedTrie } from './checked-trie.ts'
 import type { FeedState } from './feed-state.ts'
 import { StoredRow } from './loaded-unit.ts'
 import { RecordTrie } from './record-trie.ts'
@@ -76,7 +77,7 @@ export async function prepareAdoption(registry: Registry, received: ReceivedStat
     change(row.unit, row.key, row)
   }
   const trie = RecordTrie.ofState(registry.records, base.number, base.generation)
-  const update = await updateTrie(trie, base.root, [...changes.values()])
+  const update = await updateTrie(new CheckedTrie(trie, base.root), base.root, [...changes.values()])
   const { stateRoot, entries, logSize } = received.manifest.value
   if (!update.root.hash.equals(stateRoot) || update.root.count !== entries) {
     throw new FeedmeshError(

@@ -14,7 +14,7 @@ import {
   signCharter,
   succeedCharter,
 } from '../catalog/charter.ts'
-import type { Revocations } from '../catalog/grant.ts'
+import { MAX_REVOCATIONS, type Revocations } from '../catalog/grant.ts'
 import type { Signed, Signer } from '../catalog/signed.ts'
 import { createSeedSigner } from '../catalog/token.ts'
 import { FeedmeshError } from '../errors.ts'
@@ -155,6 +155,7 @@ export class Ledger {
       const unsigned = createFeedState(number, signCharter(charter, signer))
       const state = this.#sign(unsigned, NO_CHANGE)
       await feed.keepRecoverySeed(state.feedId, recoverySeed)
+      this.#options.reach('feed.keyed')
       const record = { feedId: feedIdBytes(state.feedId), feedType, publicRead, maxFileBytes, createdAt }
       const local: LocalFeed = { ...record, name, id: state.feedId }
       this.registry.setLocal(name, local)
@@ -211,6 +212,7 @@ export class Ledger {
       for (const state of unused) {
         await beginForgetting(this.#options.records, state)
         this.registry.states.delete(state.feedId)
+        this.#options.reach('forget.begun')
       }
       await finishForgetting(this.#options.records)
       return unused.length
@@ -254,7 +256,8 @@ export class Ledger {
       const subjects = new Set(revoked.map((entry) => Buffer.from(entry.subject).toString('hex')))
       const kept = state.revocations.list.filter((entry) => !subjects.has(Buffer.from(entry.subject).toString('hex')))
       const signed = this.#sign(
-        { ...state, revocations: { ...state.revocations, list: [...kept, ...revoked] } },
+        // The oldest go first: grants issued before them have expired long since.
+        { ...state, revocations: { ...state.revocations, list: [...kept, ...revoked].slice(-MAX_REVOCATIONS) } },
         NO_CHANGE,
       )
       await this.#commit([{ state: signed, rows: new Map() }], [], 'publish.committed')

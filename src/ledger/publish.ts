@@ -21,6 +21,7 @@ import { type FeedUnit, MAX_META_BYTES, type RowDraft, type UnitChange } from '.
 import type { BlobStore, SealedBlob } from '../store/blobs.ts'
 import { keys } from '../store/keys.ts'
 import type { Write } from '../store/records.ts'
+import { CheckedTrie } from './checked-trie.ts'
 import type { FeedState } from './feed-state.ts'
 import { LoadedUnit, replaceRows, rowBytes, StoredRow } from './loaded-unit.ts'
 import type { StateTotals } from './own-manifest.ts'
@@ -230,7 +231,7 @@ export async function applyDraft(
       writes.push(encoded === undefined ? { type: 'del', key: rowKey } : { type: 'put', key: rowKey, value: encoded })
     }
   }
-  const update = await updateTrie(trie, state.root, changes)
+  const update = await updateTrie(new CheckedTrie(trie, state.root), state.root, changes)
   for (const write of trie.nodeWrites(update)) writes.push(write)
   const logFrom = appendToLog(draft, writes, keptOperations)
   return { state: { ...state, root: update.root, logFrom }, writes }

@@ -77,7 +77,8 @@ export class RecordTrie implements TrieSource {
     afterPlace?: Uint8Array,
   ): AsyncGenerator<readonly [place: Uint8Array, value: Uint8Array]> {
     const range = rangeOf(path, this.#entryKey)
-    const gte = afterPlace === undefined ? range.gte : Buffer.concat([this.#entryKey(afterPlace), Uint8Array.of(0)])
+    const next = Buffer.concat([this.#entryKey(afterPlace ?? new Uint8Array(0)), Uint8Array.of(0)])
+    const gte = afterPlace !== undefined && next.compare(range.gte) > 0 ? next : range.gte
     const offset = placeOffset(this.#entryKey)
     for await (const [key, value] of this.#records.scan({ gte, lt: range.lt })) yield [key.subarray(offset), value]
   }

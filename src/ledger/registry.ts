@@ -71,6 +71,15 @@ export interface RegistryChange {
   readonly units?: readonly { readonly view: FeedId; readonly unit: LoadedUnit }[]
 }
 
+/** @throws CORRUPT when the feed that the name stands for is not here, or is another one */
+function verifyLocalFeed({ name, id, feedType }: LocalFeed, charter: Charter | undefined): void {
+  if (charter?.feedType === feedType) return
+  throw new FeedmeshError(
+    'CORRUPT',
+    `feed ${name} stands for feed ${id} of type ${feedType}, which is not in the database; stop the node, move its data folder away and restore it from a backup`,
+  )
+}
+
 export class Registry {
   readonly records: Records
   readonly states = new Map<FeedId, FeedState>()
@@ -90,8 +99,11 @@ export class Registry {
       await verifyStoredState(records, state)
       registry.states.set(state.feedId, state)
     }
-    for (const [name, feed] of await readStored('a feed', () => readLocalFeeds(records)))
-      registry.locals.set(name, { ...feed, name, id: feedIdText(feed.feedId) })
+    for (const [name, feed] of await readStored('a feed', () => readLocalFeeds(records))) {
+      const local: LocalFeed = { ...feed, name, id: feedIdText(feed.feedId) }
+      verifyLocalFeed(local, registry.charterOf(local.id))
+      registry.locals.set(name, local)
+    }
     const views = new Map<FeedId, View>()
     for (const state of registry.viewedStates()) {
       const closure = new Closure(state.feedId, (id) => registry.charterOf(id))

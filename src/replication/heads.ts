@@ -110,21 +110,34 @@ function verifyNewer(
 
 const NEVER = { epoch: 0, seq: 0, refresh: 0 }
 
+/** Whether the reply's manifest is signed under a charter that further replies have yet to bring. */
+function isCutShort(reply: HeadReply, newest: Signed<Charter> | undefined): boolean {
+  if (reply.manifest === null || newest === undefined || reply.charters.length === 0) return false
+  return Buffer.compare(openManifest(reply.manifest).value.charter, newest.hash) !== 0
+}
+
 /** @throws FORGED, FORKED, ROLLED_BACK, PEER_INVALID, NOT_FOUND */
 export async function learnHead(port: HeadsPort, feedId: FeedId): Promise<Head> {
   const known = port.find(feedId)
   const { epoch, seq, refresh } = known?.manifest?.value ?? NEVER
-  const reply = await askHead(port, feedId, { charterVersion: known?.charter.value.version ?? 0, epoch, seq, refresh })
-  const newCharters = verifyCharters(feedId, known?.charter, reply.charters)
-  const charter = newCharters.at(-1) ?? known?.charter
-  if (charter === undefined) throw new FeedmeshError('PEER_INVALID', `sync: the peer sent no charter of feed ${feedId}`)
-  return {
-    feedId,
-    known,
-    charter,
-    newCharters,
-    newer: verifyNewer(port, reply, { charter, known }),
-    logFrom: reply.logFrom,
+  const newCharters: Signed<Charter>[] = []
+  for (;;) {
+    const newest = newCharters.at(-1) ?? known?.charter
+    const reply = await askHead(port, feedId, { charterVersion: newest?.value.version ?? 0, epoch, seq, refresh })
+    newCharters.push(...verifyCharters(feedId, newest, reply.charters))
+    const charter = newCharters.at(-1) ?? known?.charter
+    if (charter === undefined)
+      throw new FeedmeshError('PEER_INVALID', `sync: the peer sent no charter of feed ${feedId}`)
+    // Every round brings at least one charter more, and a chain has an end.
+    if (!isCutShort(reply, charter))
+      return {
+        feedId,
+        known,
+        charter,
+        newCharters,
+        newer: verifyNewer(port, reply, { charter, known }),
+        logFrom: reply.logFrom,
+      }
   }
 }
 

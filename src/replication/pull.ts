@@ -19,7 +19,7 @@ import type { MeshHost } from '../network/host.ts'
 import type { BlobStore } from '../store/blobs.ts'
 import type { Write } from '../store/records.ts'
 import { Exchange, parseError } from '../../protocols/mesh/exchange.ts'
-import { type Ask, compareState, type Difference, replayTail } from '../../protocols/mesh/sync/asker.ts'
+import { type Ask, compareState, type Difference, fetchWhole, replayTail } from '../../protocols/mesh/sync/asker.ts'
 import {
   SYNC_PROTOCOL,
   type SyncReply,
@@ -210,12 +210,14 @@ export class Pull {
       stateRoot: newer.manifest.value.stateRoot,
       entries: newer.manifest.value.entries,
     }
-    const difference = await compareState(
-      ask,
-      new LedgerLocalState(this.#context.ledger.registry.records, known),
-      target,
-    )
-    return await this.#verify(head, difference)
+    const local = new LedgerLocalState(this.#context.ledger.registry.records, known)
+    const difference = await compareState(ask, local, target)
+    try {
+      return await this.#verify(head, difference)
+    } catch (error) {
+      if (!isFeedmeshError(error, 'PEER_INVALID')) throw error
+      return await this.#verify(head, await fetchWhole(ask, local, target))
+    }
   }
 
   /** By the log, when it reaches back to what is here; undefined when the tries must be compared. */

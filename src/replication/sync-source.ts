@@ -27,6 +27,20 @@ export async function findInner(trie: RecordTrie, root: NodeRef, slot: string): 
   return undefined
 }
 
+/** Charters of one reply, bytes; the asker asks again for those that follow. */
+const MAX_CHARTERS_BYTES = 512 * 1024
+
+function fitIntoReply(charters: readonly Uint8Array[]): Uint8Array[] {
+  const fitting: Uint8Array[] = []
+  let size = 0
+  for (const charter of charters.slice(0, MAX_CHARTERS)) {
+    size += charter.length
+    if (size > MAX_CHARTERS_BYTES && fitting.length > 0) break
+    fitting.push(charter)
+  }
+  return fitting
+}
+
 class LedgerState implements ServedState {
   readonly #registry: Registry
   readonly #state: FeedState
@@ -90,7 +104,7 @@ export class LedgerSyncSource implements SyncSource {
     await this.#floor.flush()
     return {
       kind: 'head',
-      charters: charters.slice(0, MAX_CHARTERS),
+      charters: fitIntoReply(charters),
       manifest: newer ? manifest.bytes : null,
       deps: newer ? state.deps : [],
       revocations: newer ? state.revocations : null,

@@ -184,11 +184,26 @@ class LevelRecords implements Records {
   }
 }
 
+/** LevelDB drops what it cannot read of its log without a word; the schema version is the first thing ever written. */
+async function verifyNew(records: Records, directory: string): Promise<void> {
+  const batch = keys.fact('batch')
+  for await (const found of records.scanKeys({ gte: Uint8Array.of(0), lt: Uint8Array.of(0xff), limit: 2 })) {
+    if (Buffer.compare(found, batch) === 0) continue
+    throw new FeedmeshError(
+      'CORRUPT',
+      `the beginning of the database in ${directory} is lost; stop the node, move its data folder away and restore it from a backup, or start with an empty one and link the feeds again`,
+    )
+  }
+}
+
 /** Writes the schema version into a new folder, checks it in an old one. */
 async function settleSchema(records: Records, directory: string): Promise<void> {
   const key = keys.fact('schema')
   const stored = await records.find(key)
-  if (stored === undefined) return records.write([{ type: 'put', key, value: u32(SCHEMA_VERSION) }])
+  if (stored === undefined) {
+    await verifyNew(records, directory)
+    return records.write([{ type: 'put', key, value: u32(SCHEMA_VERSION) }])
+  }
   if (stored.length !== 4) {
     throw new FeedmeshError(
       'CORRUPT',

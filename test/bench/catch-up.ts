@@ -1,13 +1,22 @@
 /** A spoke that was away while d entries changed: bytes on the wire against the changed rows themselves. */
 
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { type Bench, type Finding, formatBytes, formatNumber, type Lab } from './findings.ts'
-import { copyFolder, filledFolder, HUB_FEED, type LinkedPair, linkPair, meshPort } from './linked-pair.ts'
+import {
+  awaitEqual,
+  copyFolder,
+  filledFolder,
+  HUB_FEED,
+  type LinkedPair,
+  meshPort,
+  startEqualPair,
+} from './linked-pair.ts'
 import type { EntryChoice } from './node-methods.ts'
-import { timed } from './samples.ts'
 
 const CHANGES = [10, 1_000, 10_000]
 const MAX_RATIO = 4
+const SETTLE_MS = 500
 
 interface Case {
   readonly choice: EntryChoice
@@ -25,21 +34,23 @@ async function restartWithoutLog({ hub, proxy }: LinkedPair): Promise<void> {
 
 async function measure(pair: LinkedPair, { choice, hasLog, revision }: Case): Promise<Finding> {
   const { hub, spoke, proxy, replication } = pair
+  await spoke.child.call('pause', spoke.folder, replication, true)
   await hub.child.call('write', hub.folder, HUB_FEED, choice, revision)
   const minimum = await hub.child.call('rowBytes', hub.folder, HUB_FEED, choice)
-  proxy.take()
   if (!hasLog) await restartWithoutLog(pair)
-  const seconds = await timed(() => spoke.child.call('run', spoke.folder, replication))
+  proxy.take()
+  await spoke.child.call('pause', spoke.folder, replication, false)
+  const { seconds } = await awaitEqual(pair)
+  await delay(SETTLE_MS)
   const { up, down, turns } = proxy.take()
-  const way = hasLog ? 'log' : 'tries'
   return {
-    what: `${choice.count} of ${choice.of}, ${choice.kind}, by ${way}`,
+    what: `${choice.count} of ${choice.of}, ${choice.kind}, by ${hasLog ? 'log' : 'tries'}`,
     ours: formatBytes(up + down),
     peer: `rows ${formatBytes(minimum)}`,
     ratio: (up + down) / minimum,
     target: { atMost: MAX_RATIO },
     spread: null,
-    note: `${formatNumber(seconds)} s, ${turns} turns${hasLog ? '' : '; new connection included'}`,
+    note: `${formatNumber(seconds)} s, ${turns} turns`,
   }
 }
 
@@ -47,9 +58,8 @@ async function run(lab: Lab): Promise<Finding[]> {
   const entries = lab.full ? 1_000_000 : 100_000
   const filled = await filledFolder(lab, entries)
   const hubFolder = await copyFolder(filled, join(lab.folder, 'hub'))
-  await using pair = await linkPair(hubFolder, join(lab.folder, 'spoke'))
   lab.say('first run')
-  await pair.spoke.child.call('run', pair.spoke.folder, pair.replication)
+  await using pair = await startEqualPair(hubFolder, join(lab.folder, 'spoke'))
   const findings: Finding[] = []
   let revision = 200
   for (const hasLog of [true, false]) {

@@ -3,6 +3,7 @@
 import { cp } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Lab } from './findings.ts'
+import type { Arrival } from './node-methods.ts'
 import { type BenchNode, openNodeProcess, startNode } from './node-process.ts'
 import { WireProxy } from './wire-proxy.ts'
 
@@ -30,10 +31,13 @@ export async function copyFolder(from: string, to: string): Promise<string> {
   return to
 }
 
-export interface LinkedPair extends AsyncDisposable {
+export interface Pair extends AsyncDisposable {
   readonly hub: BenchNode
   readonly spoke: BenchNode
   readonly proxy: WireProxy
+}
+
+export interface LinkedPair extends Pair {
   readonly replication: string
 }
 
@@ -42,21 +46,38 @@ export function meshPort(node: { readonly listen: readonly string[] }): number {
   return Number(/^\/ip4\/127\.0\.0\.1\/tcp\/(\d+)/.exec(node.listen[0] ?? '')?.[1])
 }
 
-/** Nothing has been replicated yet when it resolves, unless the first run was faster. */
-export async function linkPair(hubFolder: string, spokeFolder: string): Promise<LinkedPair> {
+/** Two nodes that know nothing of each other yet. */
+export async function startPair(hubFolder: string, spokeFolder: string): Promise<Pair> {
   await using stack = new AsyncDisposableStack()
   const proxy = stack.use(await WireProxy.open())
   const hub = stack.use(await startNode(hubFolder))
   proxy.setTarget('127.0.0.1', meshPort(hub))
   const spoke = stack.use(await startNode(spokeFolder))
   await spoke.child.call('createFeed', spoke.folder, SPOKE_FEED, 'npm')
+  const moved = stack.move()
+  return { hub, spoke, proxy, [Symbol.asyncDispose]: () => moved.disposeAsync() }
+}
+
+/** The first run begins by itself. @returns the id of the spoke's replication */
+export async function linkPair({ hub, spoke, proxy }: Pair): Promise<string> {
   const token = await hub.child.call('offer', hub.folder, HUB_FEED)
   const addresses = [`/ip4/127.0.0.1/tcp/${proxy.port}/p2p/${hub.peerId}`]
-  const replication = await spoke.child.call('link', spoke.folder, SPOKE_FEED, {
-    addresses,
-    token,
-    everyMs: NO_POLL_MS,
-  })
+  return await spoke.child.call('link', spoke.folder, SPOKE_FEED, { addresses, token, everyMs: NO_POLL_MS })
+}
+
+/** Resolves when the spoke's feed equals the hub's. */
+export async function awaitEqual({ hub, spoke }: Pair): Promise<Arrival> {
+  const digest = await hub.child.call('digestOf', hub.folder, HUB_FEED)
+  return await spoke.child.call('awaitDigest', spoke.folder, SPOKE_FEED, digest)
+}
+
+/** A pair whose spoke has all that the hub has. */
+export async function startEqualPair(hubFolder: string, spokeFolder: string): Promise<LinkedPair> {
+  await using stack = new AsyncDisposableStack()
+  const pair = stack.use(await startPair(hubFolder, spokeFolder))
+  const replication = await linkPair(pair)
+  await awaitEqual(pair)
+  await pair.spoke.child.call('run', pair.spoke.folder, replication)
   const moved = stack.move()
-  return { hub, spoke, proxy, replication, [Symbol.asyncDispose]: () => moved.disposeAsync() }
+  return { ...pair, replication, [Symbol.asyncDispose]: () => moved.disposeAsync() }
 }

@@ -2,20 +2,29 @@
 
 import { join } from 'node:path'
 import { type Bench, type Finding, formatBytes, formatNumber, type Lab } from './findings.ts'
-import { copyFolder, filledFolder, HUB_FEED, type LinkedPair, linkPair, SPOKE_FEED } from './linked-pair.ts'
+import {
+  awaitEqual,
+  copyFolder,
+  filledFolder,
+  HUB_FEED,
+  linkPair,
+  type Pair,
+  SPOKE_FEED,
+  startPair,
+} from './linked-pair.ts'
 
-async function measure(pair: LinkedPair, entries: number): Promise<Finding[]> {
-  const { hub, spoke, proxy, replication } = pair
+async function measure(pair: Pair, entries: number): Promise<Finding[]> {
+  const { hub, spoke, proxy } = pair
   proxy.take()
-  const run = await spoke.child.call('run', spoke.folder, replication)
+  await linkPair(pair)
+  const run = await awaitEqual(pair)
   const { up, down, turns } = proxy.take()
   const count = await spoke.child.call('countEntries', spoke.folder, SPOKE_FEED)
-  if (count !== entries) throw new Error(`the spoke has ${count} entries instead of ${entries}`)
+  if (count.entries !== entries) throw new Error(`the spoke has ${count.entries} entries instead of ${entries}`)
   const choice = { kind: 'all', count: entries, of: entries } as const
   const rows = await hub.child.call('rowBytes', hub.folder, HUB_FEED, choice)
-  const minimum = rows + run.result.fetched.bytes
-  const rest = run.seconds - run.metadataSeconds - run.blobSeconds
-  const parts = `metadata ${formatNumber(run.metadataSeconds)} s, blobs ${formatNumber(run.blobSeconds)} s, commit ${formatNumber(rest)} s`
+  const minimum = rows + count.fileBytes
+  const parts = `metadata ${formatNumber(run.metadataSeconds)} s, files and commit ${formatNumber(run.seconds - run.metadataSeconds)} s`
   const [hubUse, spokeUse] = await Promise.all([hub.child.call('use'), spoke.child.call('use')])
   const plain = { ratio: null, target: null, spread: null, peer: '-' }
   return [
@@ -48,7 +57,7 @@ async function measure(pair: LinkedPair, entries: number): Promise<Finding[]> {
 async function run(lab: Lab): Promise<Finding[]> {
   const entries = lab.full ? 1_000_000 : 100_000
   const hubFolder = await copyFolder(await filledFolder(lab, entries), join(lab.folder, 'hub'))
-  await using pair = await linkPair(hubFolder, join(lab.folder, 'spoke'))
+  await using pair = await startPair(hubFolder, join(lab.folder, 'spoke'))
   lab.say('the spoke takes all of it')
   return await measure(pair, entries)
 }

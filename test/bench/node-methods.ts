@@ -1,8 +1,9 @@
 /** What a benchmark can ask of the process that runs its nodes. Nodes are named by their data folders. */
 
+import { setTimeout as delay } from 'node:timers/promises'
 import { Packuments } from '../../protocols/feeds/npm/packument.ts'
 import { dataPaths, initDataFolder, isDataFolder } from '../../src/data-folder.ts'
-import type { NewReplication, RunResult } from '../../src/http/operations.ts'
+import type { NewReplication } from '../../src/http/operations.ts'
 import { stateWrite } from '../../src/ledger/feed-state.ts'
 import { Registry } from '../../src/ledger/registry.ts'
 import { createLog } from '../../src/log.ts'
@@ -38,13 +39,16 @@ export interface EntryChoice {
   readonly of: number
 }
 
-export interface TimedRun {
-  readonly result: RunResult
+export interface Arrival {
   readonly seconds: number
-  /** Until it was known what is to be fetched, until all of it was here, s. */
+  /** Until it was known what is to be fetched, s; 0 when that was nothing, or too quick to be seen. */
   readonly metadataSeconds: number
-  readonly blobSeconds: number
 }
+
+/** Looking costs the node time, so it is done less often once an arrival takes long. */
+const LOOK_EVERY_MS = 5
+const LOOK_LATER_EVERY_MS = 50
+const ARRIVAL_TIMEOUT_MS = 300_000
 
 const BURST = 50
 
@@ -55,26 +59,18 @@ function chooseEntries({ kind, count, of }: EntryChoice): number[] {
   return starts.flatMap((start) => range(start * BURST, (start + 1) * BURST)).slice(0, count)
 }
 
-async function timeRun(node: RunningNode, replication: string): Promise<TimedRun> {
+/** Looks at the node until its feed equals `digest`, and at the run that brings it there. */
+async function awaitArrival(node: RunningNode, feed: string, digest: string): Promise<Arrival> {
   const start = performance.now()
-  let planned = start
-  let fetched = start
-  const result = await node.operations.runReplication(replication, {
-    onProgress: (progress) => {
-      const now = performance.now()
-      if (planned === start && progress.planned.items > 0) planned = now
-      fetched = now
-    },
-  })
-  const end = performance.now()
-  if (result.state !== 'succeeded')
-    throw new Error(`the run ended ${result.state}: ${JSON.stringify(result.failed.slice(0, 3))}`)
-  return {
-    result: { ...result, failed: [] },
-    seconds: (end - start) / 1000,
-    metadataSeconds: (planned - start) / 1000,
-    blobSeconds: (fetched - planned) / 1000,
+  let metadataSeconds = 0
+  while ((await node.operations.showFeed(feed)).digest !== digest) {
+    const elapsed = performance.now() - start
+    const [run] = await node.operations.listRuns(1)
+    if (elapsed > ARRIVAL_TIMEOUT_MS) throw new Error(`the feed did not become equal: ${JSON.stringify(run)}`)
+    if (metadataSeconds === 0 && run?.state === 'running' && run.planned.items > 0) metadataSeconds = elapsed / 1000
+    await delay(elapsed < 1000 ? LOOK_EVERY_MS : LOOK_LATER_EVERY_MS)
   }
+  return { seconds: (performance.now() - start) / 1000, metadataSeconds }
 }
 
 export function nodeMethods() {
@@ -158,12 +154,31 @@ export function nodeMethods() {
       return created.id
     },
 
-    async run(folder: string, replication: string): Promise<TimedRun> {
-      return await timeRun(getNode(folder), replication)
+    /** One run now; it ends with the confirmation of the other end. */
+    async run(folder: string, replication: string): Promise<void> {
+      const { state, failed } = await getNode(folder).operations.runReplication(replication, {})
+      if (state !== 'succeeded') throw new Error(`the run ended ${state}: ${JSON.stringify(failed.slice(0, 3))}`)
     },
 
-    async countEntries(folder: string, feed: string): Promise<number> {
-      return (await getNode(folder).operations.showFeed(feed)).entries
+    /** A paused replication has no connection of its own. */
+    async pause(folder: string, replication: string, paused: boolean): Promise<void> {
+      await getNode(folder).operations.pauseReplication(replication, paused, ACTOR)
+    },
+
+    async digestOf(folder: string, feed: string): Promise<string> {
+      return (await getNode(folder).operations.showFeed(feed)).digest
+    },
+
+    async awaitDigest(folder: string, feed: string, digest: string): Promise<Arrival> {
+      return await awaitArrival(getNode(folder), feed, digest)
+    },
+
+    async countEntries(
+      folder: string,
+      feed: string,
+    ): Promise<{ readonly entries: number; readonly fileBytes: number }> {
+      const { entries, bytes } = await getNode(folder).operations.showFeed(feed)
+      return { entries, fileBytes: bytes }
     },
 
     /** Makes the stopped node forget the log of every feed, as a node does that keeps only the newest part. */

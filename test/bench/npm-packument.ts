@@ -15,7 +15,7 @@ import { alternate, medianOf, spreadOf, timed } from './samples.ts'
 import { NO_VERDACCIO } from './verdaccio.ts'
 
 const VERSIONS = 1000
-const ROUNDS = 7
+const ROUNDS = 15
 const NAME = 'tall-0'
 const KINDS = ['abbreviated', 'full'] as const
 

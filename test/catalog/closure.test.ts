@@ -5,8 +5,8 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import {
   type Charter,
-  feedIdBytes,
   type FeedId,
+  feedIdBytes,
   feedIdText,
   MAX_CLOSURE,
   MAX_THROUGH_FEEDS,

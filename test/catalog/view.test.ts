@@ -4,10 +4,10 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import type { Closure, Member } from '../../src/catalog/closure.ts'
-import { isFeedmeshError } from '../../src/errors.ts'
-import { isClosed } from '../../src/ledger/adopt.ts'
 import { contentDigest, type Row } from '../../src/catalog/row.ts'
 import { decodeTombstone, mergeUnit, type TombstoneTarget } from '../../src/catalog/view.ts'
+import { isFeedmeshError } from '../../src/errors.ts'
+import { isClosed } from '../../src/ledger/adopt.ts'
 import { inclusionOf, rowsOfOne, UNITS, worldOf } from '../support/arbitrary-world.ts'
 import {
   closureOf,

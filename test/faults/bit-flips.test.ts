@@ -4,80 +4,65 @@
  */
 
 import assert from 'node:assert/strict'
-import { rm } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { isFeedmeshError } from '../../src/errors.ts'
-import { createMemoryNetwork } from '../../src/network/memory-network.ts'
-import { createRandom } from '../chaos/random.ts'
-import { type Flip, flipOneBit, openHub, type OpenHub, Original } from '../support/damaged-folder.ts'
+import { runChild } from '../support/run-child.ts'
 
+const CHILD = join(import.meta.dirname, '..', 'support', 'flip-child.ts')
 const FIXED = process.env['FLIP_SEED']
 const FLIPS = FIXED === undefined ? Number(process.env['BIT_FLIPS'] ?? 500) : 1
 const FIRST = FIXED === undefined ? 1 : Number(FIXED)
-const ACTOR = { name: 'test', from: 'test' }
-/** Damage to these must be found by `verify`. */
-const IN_USE = ['r', 'b', 'c', 'n']
+/** Of one process. */
+const SLICE = 125
+const WORKERS = 2
 
-type Outcome = 'refused' | 'found' | 'signs nothing, being behind its floor file' | 'unchanged' | `not found: ${string}`
+interface Slice {
+  next: number
+  readonly end: number
+}
 
-async function verifyFinds(hub: OpenHub): Promise<boolean> {
+type Counts = Map<string, number>
+
+function count(counts: Counts, outcome: string): void {
+  counts.set(outcome, (counts.get(outcome) ?? 0) + 1)
+}
+
+/** One process until it ends or LevelDB ends it; the slice goes on behind the last flip. */
+async function runSlice(slice: Slice, counts: Counts): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), 'feedmesh-flips-'))
   try {
-    const report = await hub.maintenance.verify({ repair: false, signal: AbortSignal.timeout(10_000) }, ACTOR)
-    return report.damaged.length > 0
-  } catch (error) {
-    assert.ok(isFeedmeshError(error, 'CORRUPT'), `verify: ${String(error)}`)
-    return true
+    const child = await runChild(CHILD, [String(slice.next), String(slice.end - slice.next), folder])
+    for (const [, outcome = ''] of child.stdout.matchAll(/^outcome (.+)$/gm)) count(counts, outcome)
+    const last = [...child.stdout.matchAll(/^flipped (\d+) (.+)$/gm)].at(-1)
+    const [, seed = String(slice.next), where = 'nothing flipped'] = last ?? []
+    slice.next = Number(seed) + 1
+    if (child.exitCode === 0) return
+    const replay = `${where}; replay with FLIP_SEED=${seed} node --test test/faults/bit-flips.test.ts`
+    assert.ok(child.signal === 'SIGABRT' && where.startsWith('database table'), `${replay}\n${child.stderr}`)
+    count(counts, 'database table: LevelDB ends the process')
+  } finally {
+    await rm(folder, { recursive: true, force: true })
   }
-}
-
-/** The end of the database's log is gone: what is left is whole, and older than what was signed. */
-function isBehindFloor({ node }: OpenHub): boolean {
-  const { ledger, book, parts } = node
-  const { registry } = ledger
-  return [...registry.locals.values()].some((local) => parts.catchUp.find(local.id, { registry, book })?.isBehindFloor)
-}
-
-async function openDamaged(directory: string, network: ReturnType<typeof createMemoryNetwork>) {
-  try {
-    return await openHub(network, directory)
-  } catch (error) {
-    assert.ok(isFeedmeshError(error, 'CORRUPT', 'BAD_INPUT', 'DATA_NEWER', 'STORAGE_IO'), `start: ${String(error)}`)
-    return undefined
-  }
-}
-
-async function examine(original: Original, directory: string, flip: Flip): Promise<Outcome> {
-  const network = createMemoryNetwork()
-  await using hub = await openDamaged(directory, network)
-  if (hub === undefined) return 'refused'
-  await original.pullHonestly(network, hub.node)
-  const tables = await original.differingTables(hub.node.parts.records)
-  if (await verifyFinds(hub)) return 'found'
-  if (isBehindFloor(hub)) return 'signs nothing, being behind its floor file'
-  assert.notEqual(flip.kind, 'blob file', 'a damaged file is not found')
-  for (const table of IN_USE) assert.ok(!tables.has(table), `damage to table ${table} is not found`)
-  return tables.size === 0 ? 'unchanged' : `not found: ${[...tables].sort().join('')}`
 }
 
 test(`${FLIPS} flipped bits: nothing damaged is passed on, and what is in use is found`, {
   timeout: 3_600_000,
 }, async (t) => {
-  await using original = await Original.create()
-  const counts = new Map<string, number>()
-  for (let seed = FIRST; seed < FIRST + FLIPS; seed += 1) {
-    const directory = join(original.folder, '..', `copy-${seed}`)
-    let where = ''
-    try {
-      const flip = await flipOneBit(original, directory, createRandom(seed))
-      where = `${flip.kind}: ${flip.where}`
-      const outcome = `${flip.kind}: ${await examine(original, directory, flip)}`
-      counts.set(outcome, (counts.get(outcome) ?? 0) + 1)
-    } catch (cause) {
-      throw new Error(`${where}; replay with FLIP_SEED=${seed} node --test test/faults/bit-flips.test.ts`, { cause })
-    } finally {
-      await rm(directory, { recursive: true, force: true })
-    }
+  const counts: Counts = new Map()
+  const slices: Slice[] = []
+  for (let next = FIRST; next < FIRST + FLIPS; next += SLICE)
+    slices.push({ next, end: Math.min(next + SLICE, FIRST + FLIPS) })
+  const work = async () => {
+    for (let slice = slices.shift(); slice !== undefined; slice = slices.shift())
+      while (slice.next < slice.end) await runSlice(slice, counts)
   }
-  for (const [outcome, count] of [...counts].sort()) t.diagnostic(`${count} × ${outcome}`)
+  await Promise.all(Array.from({ length: WORKERS }, work))
+  for (const [outcome, times] of [...counts].sort(([one], [other]) => one.localeCompare(other)))
+    t.diagnostic(`${times} × ${outcome}`)
+  assert.equal(
+    [...counts.values()].reduce((sum, times) => sum + times, 0),
+    FLIPS,
+  )
 })

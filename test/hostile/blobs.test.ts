@@ -3,9 +3,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import {
+  BLOB_PROTOCOL,
   type BlobReply,
   type BlobRequest,
-  BLOB_PROTOCOL,
   blobReply,
   blobRequest,
 } from '../../protocols/mesh/blob/messages.ts'

@@ -2,8 +2,8 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { publicKeyFromPeerId } from '../../src/catalog/peer-id.ts'
 import { grantShape, MAX_GRANT_MS, signGrant, VERBS } from '../../src/catalog/grant.ts'
+import { publicKeyFromPeerId } from '../../src/catalog/peer-id.ts'
 import { openObject } from '../../src/catalog/signed.ts'
 import { createSeedSigner } from '../../src/catalog/token.ts'
 import { isFeedmeshError } from '../../src/errors.ts'
@@ -91,7 +91,7 @@ test('a relay whose grants were revoked stops as soon as it has the hub’s new 
 
 test('chains that are not a chain of the hub’s grants to this relay open nothing', async () => {
   await using stack = new AsyncDisposableStack()
-  const { hub, relay, leaf, feedId, clock, mayLeafRead } = await openChain(stack)
+  const { hub, relay, leaf, clock, mayLeafRead } = await openChain(stack)
   const link = relay.book.links.all().find((one) => one.grant.length > 0)!
   const honest = openObject('grant', grantShape, link.grant[0]!).value
   const owner = hub.parts.signer

@@ -6,8 +6,8 @@ import type { Channel } from '../../protocols/mesh/channel.ts'
 import { encodeFrame, FrameReader } from '../../protocols/mesh/frames.ts'
 import {
   encodeTranscript,
-  hashHello,
   type Hello,
+  hashHello,
   LINK_PROTOCOL,
   type LinkReply,
   type LinkRequest,

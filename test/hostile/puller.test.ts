@@ -10,9 +10,9 @@ import { sha256 } from '../../src/catalog/digest.ts'
 import { type Manifest, openManifest, signManifest } from '../../src/catalog/manifest.ts'
 import { encodeRow, type Row } from '../../src/catalog/row.ts'
 import { stampAt } from '../../src/catalog/stamp.ts'
+import { createSeedSigner } from '../../src/catalog/token.ts'
 import type { LedgerFeed } from '../../src/feeds/ledger-feed.ts'
 import { createMemoryNetwork } from '../../src/network/memory-network.ts'
-import { createSeedSigner } from '../../src/catalog/token.ts'
 import { type AnswerSync, type MeshNode, openHubAndSpoke, publishVersion, readContent } from '../support/mesh-node.ts'
 
 interface Scene {

@@ -2,9 +2,9 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { answerSync } from '../../protocols/mesh/sync/answerer.ts'
 import { encodeFrame } from '../../protocols/mesh/frames.ts'
 import { LINK_PROTOCOL, linkReply, linkRequest } from '../../protocols/mesh/link/messages.ts'
+import { answerSync } from '../../protocols/mesh/sync/answerer.ts'
 import { decodeCbor, encodeCbor } from '../../src/catalog/cbor.ts'
 import { feedIdText } from '../../src/catalog/charter.ts'
 import { createMemoryNetwork } from '../../src/network/memory-network.ts'

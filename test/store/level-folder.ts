@@ -78,6 +78,6 @@ export function createFaultyLevel(faults: Faults): (directory: string) => Databa
         if (openingFault) throw openingFault
         await open()
       },
-    }) as Database
+    })
   }
 }

@@ -1,17 +1,20 @@
 /** A hub's data folder that one bit of is flipped, opened without sockets; and an honest spoke that pulls from it. */
 
 import assert from 'node:assert/strict'
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { encodeRow, placeOf, rowDigest } from '../../src/catalog/row.ts'
+import { buildTrie, type TrieEntry } from '../../src/catalog/trie.ts'
 import { CONFIG_FILE, parseConfig, readConfig, writeConfig } from '../../src/config.ts'
 import { dataPaths } from '../../src/data-folder.ts'
+import { isFeedmeshError } from '../../src/errors.ts'
 import { openFloor } from '../../src/ledger/floor.ts'
 import { createIdentity, generateIdentity, type Identity, openIdentity } from '../../src/network/identity.ts'
 import { createMemoryNetwork, type MemoryNetwork } from '../../src/network/memory-network.ts'
 import { AuditLog } from '../../src/operations/audit.ts'
 import { Maintenance } from '../../src/operations/maintenance.ts'
 import { openFileBlobs } from '../../src/store/file-blobs.ts'
+import { keys } from '../../src/store/keys.ts'
 import { openLevelRecords } from '../../src/store/level-records.ts'
 import type { Records } from '../../src/store/records.ts'
 import type { Random } from '../chaos/random.ts'
@@ -20,7 +23,6 @@ import { type MeshNode, openMeshNode, readContent } from './mesh-node.ts'
 import { LARGE, publish } from './swept-journeys.ts'
 import { type Snapshot, SweptStores } from './swept-stores.ts'
 
-const ACTOR = { name: 'test', from: 'test' }
 const FEED = 'packages'
 /** Small, so that copies are quick. */
 const RESERVE_BYTES = 16 * 1024
@@ -50,18 +52,18 @@ async function openHub(network: MemoryNetwork, directory: string): Promise<OpenH
 }
 
 /** The folder before any damage, and what is true of it. */
-export class Original implements AsyncDisposable {
+export class Original {
   readonly folder: string
   /** Tables instead of the log hold the records. */
   readonly compacted: string
   readonly #spoke: { readonly identity: Identity; readonly snapshot: Snapshot }
   readonly #content: ReadonlyMap<string, string>
-  readonly #roots: ReadonlySet<string>
+  readonly #roots: Set<string>
 
   private constructor(
     folders: { readonly folder: string; readonly compacted: string },
     spoke: { readonly identity: Identity; readonly snapshot: Snapshot },
-    truth: { readonly content: ReadonlyMap<string, string>; readonly roots: ReadonlySet<string> },
+    truth: { readonly content: ReadonlyMap<string, string>; readonly roots: Set<string> },
   ) {
     this.folder = folders.folder
     this.compacted = folders.compacted
@@ -70,8 +72,8 @@ export class Original implements AsyncDisposable {
     this.#roots = truth.roots
   }
 
-  static async create(): Promise<Original> {
-    const root = await mkdtemp(join(tmpdir(), 'feedmesh-flips-'))
+  /** Everything is under `root`, which the caller removes. */
+  static async create(root: string): Promise<Original> {
     const [folder, compacted] = [join(root, 'log'), join(root, 'tables')]
     await mkdir(folder, { mode: 0o700 })
     await createIdentity(dataPaths(folder).identity)
@@ -98,11 +100,7 @@ export class Original implements AsyncDisposable {
     }
     await cp(folder, compacted, { recursive: true })
     await (await openHub(createMemoryNetwork(), compacted))[Symbol.asyncDispose]()
-    return new Original(
-      { folder, compacted },
-      { identity, snapshot: await stores.snapshot() },
-      { content, roots },
-    )
+    return new Original({ folder, compacted }, { identity, snapshot: await stores.snapshot() }, { content, roots })
   }
 
   /** Table letters whose entries differ from the original's. */
@@ -112,6 +110,39 @@ export class Original implements AsyncDisposable {
     for (const key of new Set([...this.#content.keys(), ...now.keys()]))
       if (now.get(key) !== this.#content.get(key)) tables.add(Buffer.from(key.slice(0, 2), 'hex').toString())
     return tables
+  }
+
+  /** The damaged node is asked to go on signing: it refuses, or signs what was true before and the new rows, and nothing else. */
+  async publishOnTop({ ledger }: MeshNode): Promise<void> {
+    const { registry } = ledger
+    const local = registry.locals.get(FEED)
+    if (local === undefined) return
+    const units = ['late-1', 'late-2', 'late-3']
+    const draft = { key: 'late', rowClass: 'register', meta: Buffer.from('late'), files: [] } as const
+    const changes = units.map((unit) => ledger.change(local.id, { unit, plan: () => ({ put: [draft] }) }))
+    for (const outcome of await Promise.allSettled(changes)) {
+      if (outcome.status === 'fulfilled') continue
+      assert.ok(isFeedmeshError(outcome.reason, 'CORRUPT', 'STORAGE_IO'), `publish: ${String(outcome.reason)}`)
+      return
+    }
+    const { root, charter, number } = registry.getState(local.id)
+    const entries = this.#entries(number)
+    for (const unit of units)
+      for (const { row, key } of await registry.readSource(local.id, unit))
+        entries.push({ place: placeOf(charter.value.salt, unit, key), digest: rowDigest(encodeRow(row)) })
+    const truth = buildTrie(entries.sort((one, other) => one.place.compare(other.place)))
+    assert.deepEqual(root.hash, truth.hash, 'damage was signed')
+    this.#roots.add(root.hash.toString('hex'))
+  }
+
+  /** What the feed consisted of before the damage. */
+  #entries(feed: number): TrieEntry[] {
+    const prefix = keys.rows(feed, 0).gte
+    return [...this.#content].flatMap(([hex, value]) => {
+      const key = Buffer.from(hex, 'hex')
+      if (Buffer.compare(key.subarray(0, prefix.length), prefix) !== 0) return []
+      return [{ place: key.subarray(prefix.length), digest: rowDigest(Buffer.from(value, 'hex')) }]
+    })
   }
 
   /** An honest spoke pulls: what it then shows was signed by the hub, and every byte is what its digest says. */
@@ -130,16 +161,17 @@ export class Original implements AsyncDisposable {
       assert.ok(this.#roots.has(state.root.hash.toString('hex')), 'the spoke shows a state that the hub never signed')
     }
   }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await rm(join(this.folder, '..'), { recursive: true, force: true })
-  }
 }
 
 async function fillFeed(feed: Awaited<ReturnType<MeshNode['createFeed']>>): Promise<void> {
   const meta = Buffer.alloc(2000, 'metadata of some length')
   for (let number = 0; number < 4; number += 1)
-    await publish(feed, { unit: 'left', key: `v/${number}`, content: Buffer.concat([LARGE, Buffer.from([number])]), meta })
+    await publish(feed, {
+      unit: 'left',
+      key: `v/${number}`,
+      content: Buffer.concat([LARGE, Buffer.from([number])]),
+      meta,
+    })
   for (let number = 0; number < 6; number += 1)
     await publish(feed, { unit: `right-${number}`, key: 'v/1', content: Buffer.alloc(3000, number) })
   await feed.change('tags', () => ({

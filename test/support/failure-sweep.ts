@@ -16,7 +16,7 @@ import type { Journey, Live, Prepared } from './swept-journeys.ts'
 import { type Fault, INJECTED, type Snapshot, SweptStores } from './swept-stores.ts'
 
 const PAIRS = process.env['FAULT_PAIRS'] === undefined ? 0 : 200
-const DENSE = 64
+const DENSE = 48
 
 interface End {
   readonly before: ReadonlySet<string>
@@ -119,9 +119,9 @@ async function sweepOnce(ground: Ground, fault: Fault): Promise<number> {
   return operations
 }
 
-/** Beyond the first ones, which are the most varied, `npm test` tries every seventh; the long run tries all. */
+/** Beyond the first ones, which are the most varied, `npm test` tries every eleventh; the long run tries all. */
 function nextOperation(n: number): number {
-  return PAIRS > 0 || n < DENSE ? n + 1 : n + 7
+  return PAIRS > 0 || n < DENSE ? n + 1 : n + 11
 }
 
 async function sweep(ground: Ground, target: Fault['target'], mode: Fault['mode']): Promise<number> {

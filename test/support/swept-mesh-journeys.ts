@@ -1,7 +1,7 @@
 /** The journeys of a node and its peer whose every operation fails in turn: link, pull in its three ways, catch up. */
 
-import type { SyncReply } from '../../protocols/mesh/sync/messages.ts'
 import { answerSync } from '../../protocols/mesh/sync/answerer.ts'
+import type { SyncReply } from '../../protocols/mesh/sync/messages.ts'
 import { FeedmeshError, isErrorCode } from '../../src/errors.ts'
 import type { LedgerFeed } from '../../src/feeds/ledger-feed.ts'
 import { generateIdentity, type Identity } from '../../src/network/identity.ts'

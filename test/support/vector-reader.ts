@@ -1,7 +1,7 @@
 /** Reads the vectors of `protocols/mesh` from their files, knowing nothing of the programs that wrote them. */
 
 import { readdir, readFile } from 'node:fs/promises'
-import { dirname, join, relative, resolve } from 'node:path'
+import { join, relative, resolve } from 'node:path'
 import type { Row } from '../../src/catalog/row.ts'
 
 const MESH = resolve(import.meta.dirname, '../../protocols/mesh')

@@ -12,10 +12,10 @@ import {
   uint,
   word,
 } from '../../../src/catalog/cbor.ts'
-import { COMMUNICATION_MODES, REPLICATION_MODES } from '../../../src/catalog/policy.ts'
-import { MAX_SIGNED_BYTES } from '../../../src/catalog/signed.ts'
 import { sha256 } from '../../../src/catalog/digest.ts'
 import { MAX_GRANT_CHAIN } from '../../../src/catalog/grant.ts'
+import { COMMUNICATION_MODES, REPLICATION_MODES } from '../../../src/catalog/policy.ts'
+import { MAX_SIGNED_BYTES } from '../../../src/catalog/signed.ts'
 import { errorReply } from '../exchange.ts'
 
 export const LINK_PROTOCOL = '/feedmesh/link/1'

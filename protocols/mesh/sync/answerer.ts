@@ -6,7 +6,7 @@
 
 import type { NodeRef, TrieEntry } from '../../../src/catalog/trie.ts'
 import { FeedmeshError } from '../../../src/errors.ts'
-import { HINT_BYTES, type HeadReply, type SyncReply, type SyncRequest } from './messages.ts'
+import { type HeadReply, HINT_BYTES, type SyncReply, type SyncRequest } from './messages.ts'
 import { encodeInner, encodeLeaf, hintOf } from './node-form.ts'
 import { encodeSegment, groupItems } from './segments.ts'
 

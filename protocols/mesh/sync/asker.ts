@@ -86,6 +86,17 @@ class Comparison {
     const root: Slot = { path: '', count: this.#target.entries }
     if (this.#local.count === 0) await this.#fetchSubtree(root)
     else await this.#compareFrom(root)
+    return await this.#difference()
+  }
+
+  /** Everything there instead of everything here, without comparing. */
+  async runWhole(): Promise<Difference> {
+    for (const entry of await this.#local.entries('')) this.#drops.push(entry.place)
+    await this.#fetchSubtree({ path: '', count: this.#target.entries })
+    return await this.#difference()
+  }
+
+  async #difference(): Promise<Difference> {
     const drops: Difference['drops'] = []
     for (const place of this.#drops) drops.push(await this.#local.getName(place))
     return { puts: this.puts, drops }
@@ -233,6 +244,11 @@ function isMostlyNew(child: RemoteChild, localCount: number): boolean {
 /** By comparing tries. The result leads to the target's root if the peer was honest. */
 export function compareState(ask: Ask, local: LocalState, target: Target): Promise<Difference> {
   return new Comparison(ask, local, target).run()
+}
+
+/** All of it, for the case that two different entries share a hint and comparing did not lead to the target's root. */
+export function fetchWhole(ask: Ask, local: LocalState, target: Target): Promise<Difference> {
+  return new Comparison(ask, local, target).runWhole()
 }
 
 /** By replaying the log. @throws NOT_FOUND when the peer's log does not reach back that far */

@@ -1,8 +1,8 @@
 /** Segments: many rows or operations in one zstd frame of bounded raw size. */
 
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
-import { FeedmeshError } from '../../../src/errors.ts'
 import { BinaryReader } from '../../../src/catalog/row.ts'
+import { FeedmeshError } from '../../../src/errors.ts'
 import { MAX_SEGMENT_BYTES } from './messages.ts'
 
 /** A frame may ask its reader for a window of at most 2 MiB, whatever it holds; 27, zstd's own limit, would cost 128 MiB. */

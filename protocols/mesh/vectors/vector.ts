@@ -26,14 +26,14 @@ export function toJson(value: unknown): Json {
   if (Array.isArray(value)) return value.map(toJson)
   if (typeof value === 'object' && value !== null)
     return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, toJson(inner)]))
-  return value as Json
+  return value as string | number | boolean | null
 }
 
 /** Like `toJson`, with metadata as text where it is text. */
 export function rowToJson(row: Row): Json {
   const text = Buffer.from(row.meta).toString()
   const isText = row.meta.length > 0 && Buffer.from(text).equals(row.meta) && /^[\x20-\x7e\n]*$/.test(text)
-  return { ...(toJson(row) as object), meta: isText ? text : toJson(row.meta) } as Json
+  return { ...(toJson(row) as object), meta: isText ? text : toJson(row.meta) }
 }
 
 /** A key that exists for these vectors only. */
