@@ -1,6 +1,6 @@
 /** Structured log of the node: JSON lines on stderr, secrets removed. */
 
-import { pino, type Logger } from 'pino'
+import { type Logger, pino } from 'pino'
 
 export type Log = Pick<Logger, 'error' | 'warn' | 'info' | 'debug' | 'child'>
 export type LogLevel = 'silent' | 'error' | 'warn' | 'info' | 'debug'

@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto'
 import { statfs } from 'node:fs/promises'
 import { FEED_TYPES } from '../protocols/feeds/index.ts'
+import { answerSync } from '../protocols/mesh/sync/answerer.ts'
 import {
   SYNC_PROTOCOL,
   type SyncReply,
@@ -10,14 +11,13 @@ import {
   syncReply,
   syncRequest,
 } from '../protocols/mesh/sync/messages.ts'
-import { answerSync } from '../protocols/mesh/sync/answerer.ts'
 import type { FeedId } from './catalog/charter.ts'
 import { peerIdFromPublicKey } from './catalog/peer-id.ts'
 import { type Config, parseConfig, readConfig } from './config.ts'
 import { dataPaths, removeRunFile, writeRunFile } from './data-folder.ts'
 import { FeedmeshError } from './errors.ts'
-import type { FetchBlob } from './feeds/ledger-feed.ts'
 import { noFaults, type ReachFaultPoint } from './fault-points.ts'
+import type { FetchBlob } from './feeds/ledger-feed.ts'
 import type { NodeOperations } from './http/operations.ts'
 import { openHttpServer } from './http/server.ts'
 import { openFloor } from './ledger/floor.ts'
@@ -30,9 +30,9 @@ import { ApiKeys } from './operations/access.ts'
 import { AuditLog } from './operations/audit.ts'
 import type { BackupOptions } from './operations/backup.ts'
 import { FeedOperations } from './operations/feed-operations.ts'
+import { Linking } from './operations/linking.ts'
 import { Maintenance } from './operations/maintenance.ts'
 import { OpenOperations } from './operations/node-operations.ts'
-import { Linking } from './operations/linking.ts'
 import { Problems } from './operations/problems.ts'
 import { ReplicationOperations } from './operations/replication-operations.ts'
 import { ReplicationStatus } from './operations/replication-status.ts'

@@ -7,10 +7,10 @@
 
 import { open, readFile, rename } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { FeedmeshError } from '../errors.ts'
-import { noFaults, type ReachFaultPoint } from '../fault-points.ts'
 import type { FeedId } from '../catalog/charter.ts'
 import { compareOrder, type ManifestOrder } from '../catalog/manifest.ts'
+import { FeedmeshError } from '../errors.ts'
+import { noFaults, type ReachFaultPoint } from '../fault-points.ts'
 import { syncFolder } from '../store/folders.ts'
 
 export interface Floor {

@@ -1,8 +1,8 @@
 /** Inner trie nodes as stored: children in order, each `nibbles(1) leaf(1) packed path, count(6), hash(32)`. Local form, not on any wire. */
 
-import { FeedmeshError } from '../errors.ts'
 import { BinaryReader } from '../catalog/row.ts'
 import { type InnerNode, type NodeRef, packPath } from '../catalog/trie.ts'
+import { FeedmeshError } from '../errors.ts'
 
 function encodeRef(ref: NodeRef): Buffer {
   const count = Buffer.alloc(6)

@@ -14,8 +14,8 @@ import {
   rowDigest,
 } from '../catalog/row.ts'
 import { nextStamp, type Stamp } from '../catalog/stamp.ts'
-import { flagTarget } from '../catalog/view.ts'
 import { type TrieChange, updateTrie } from '../catalog/trie.ts'
+import { flagTarget } from '../catalog/view.ts'
 import { FeedmeshError } from '../errors.ts'
 import { type FeedUnit, MAX_META_BYTES, type RowDraft, type UnitChange } from '../feeds/feed.ts'
 import type { BlobStore, SealedBlob } from '../store/blobs.ts'

@@ -2,11 +2,11 @@
 
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { peerIdFromPublicKey } from '../catalog/peer-id.ts'
 import { type FeedId, feedIdText } from '../catalog/charter.ts'
+import { peerIdFromPublicKey } from '../catalog/peer-id.ts'
 import { FeedmeshError } from '../errors.ts'
-import type { FeedType, NativeFile } from '../feeds/feed-type.ts'
 import type { Feed } from '../feeds/feed.ts'
+import type { FeedType, NativeFile } from '../feeds/feed-type.ts'
 import { type FetchBlob, LedgerFeed } from '../feeds/ledger-feed.ts'
 import type { Actor, FeedDetails, FeedSummary, ManifestSummary } from '../http/operations.ts'
 import type { Ledger } from '../ledger/ledger.ts'

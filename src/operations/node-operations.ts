@@ -1,8 +1,8 @@
 /** Everything an operator can do, put together from its parts; the only thing that the HTTP server sees of the node. */
 
 import { FeedmeshError } from '../errors.ts'
-import type { Caller, FeedType, NativeFile } from '../feeds/feed-type.ts'
 import type { Feed } from '../feeds/feed.ts'
+import type { Caller, FeedType, NativeFile } from '../feeds/feed-type.ts'
 import type {
   Actor,
   BackupReport,

@@ -5,9 +5,9 @@
 
 import { feedIdText } from '../catalog/charter.ts'
 import type { Problem } from '../http/operations.ts'
-import type { ProblemCode } from '../problem-codes.ts'
 import type { Registry } from '../ledger/registry.ts'
 import type { MeshHost } from '../network/host.ts'
+import type { ProblemCode } from '../problem-codes.ts'
 import type { Book, Link, Replication } from '../replication/book.ts'
 import type { CatchUp } from '../replication/catch-up.ts'
 import { MAX_SKEW_MS, type Presence } from '../replication/presence.ts'

@@ -1,8 +1,8 @@
 /** Replications, as operators handle them. */
 
 import { type FeedId, feedIdText } from '../catalog/charter.ts'
-import { complementOf } from '../catalog/policy.ts'
 import { peerIdFromPublicKey, publicKeyFromPeerId } from '../catalog/peer-id.ts'
+import { complementOf } from '../catalog/policy.ts'
 import {
   deriveLinkSigner,
   type JoinCode,

@@ -3,6 +3,14 @@
  * it has adopted it itself. Nobody without a link learns anything. Lost announcements cost a poll interval, no more.
  */
 
+import {
+  ANNOUNCE_PROTOCOL,
+  type Announcement,
+  announcement,
+  WHOLE_MANIFEST_PEERS,
+} from '../../protocols/mesh/announce/messages.ts'
+import { MAX_FRAME_BYTES } from '../../protocols/mesh/exchange.ts'
+import { FrameReader, writeFrame } from '../../protocols/mesh/frames.ts'
 import { decodeCbor, encodeCbor } from '../catalog/cbor.ts'
 import { type FeedId, feedIdBytes, feedIdText } from '../catalog/charter.ts'
 import { compareOrder } from '../catalog/manifest.ts'
@@ -12,14 +20,6 @@ import type { Floor } from '../ledger/floor.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import type { Log } from '../log.ts'
 import type { MeshHost } from '../network/host.ts'
-import {
-  ANNOUNCE_PROTOCOL,
-  type Announcement,
-  announcement,
-  WHOLE_MANIFEST_PEERS,
-} from '../../protocols/mesh/announce/messages.ts'
-import { MAX_FRAME_BYTES } from '../../protocols/mesh/exchange.ts'
-import { FrameReader, writeFrame } from '../../protocols/mesh/frames.ts'
 import type { Book, Link } from './book.ts'
 import type { Policy } from './guard.ts'
 
@@ -80,7 +80,11 @@ export class Announcer implements AsyncDisposable {
     const { floor, ledger, log } = this.#options
     const due = [...this.#due]
     this.#due.clear()
-    if (this.#stopping.signal.aborted) return
+    const states = due.flatMap((feedId) => ledger.registry.states.get(feedId) ?? [])
+    const messages = states.flatMap((state) =>
+      this.#readers(state.feedId).map((peer, index) => ({ peer, state, isWhole: index < WHOLE_MANIFEST_PEERS })),
+    )
+    if (messages.length === 0 || this.#stopping.signal.aborted) return
     try {
       await floor.flush()
     } catch (error) {
@@ -88,12 +92,7 @@ export class Announcer implements AsyncDisposable {
       log.warn({ err: error }, 'a new manifest is not announced: the floor file cannot be written')
       return
     }
-    const states = due.flatMap((feedId) => ledger.registry.states.get(feedId) ?? [])
-    await Promise.all(
-      states.flatMap((state) =>
-        this.#readers(state.feedId).map((peer, index) => this.#send(peer, state, index < WHOLE_MANIFEST_PEERS)),
-      ),
-    )
+    await Promise.all(messages.map(({ peer, state, isWhole }) => this.#send(peer, state, isWhole)))
   }
 
   /** Connected peers that may read the feed. */

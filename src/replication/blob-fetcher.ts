@@ -3,13 +3,6 @@
  * after a break and over restarts. Bytes are hashed while they are written; nothing unverified becomes known to the store.
  */
 
-import { type FeedId, feedIdBytes } from '../catalog/charter.ts'
-import type { Digest } from '../catalog/digest.ts'
-import { asFeedmeshError, FeedmeshError, isFeedmeshError } from '../errors.ts'
-import type { ReachFaultPoint } from '../fault-points.ts'
-import type { MeshHost } from '../network/host.ts'
-import { type BlobStore, MAX_INLINE_BYTES, type StagedBlob } from '../store/blobs.ts'
-import type { Records } from '../store/records.ts'
 import {
   BLOB_PROTOCOL,
   type BlobReply,
@@ -18,6 +11,13 @@ import {
   blobRequest,
 } from '../../protocols/mesh/blob/messages.ts'
 import { Exchange, parseError } from '../../protocols/mesh/exchange.ts'
+import { type FeedId, feedIdBytes } from '../catalog/charter.ts'
+import type { Digest } from '../catalog/digest.ts'
+import { asFeedmeshError, FeedmeshError, isFeedmeshError } from '../errors.ts'
+import type { ReachFaultPoint } from '../fault-points.ts'
+import type { MeshHost } from '../network/host.ts'
+import { type BlobStore, MAX_INLINE_BYTES, type StagedBlob } from '../store/blobs.ts'
+import type { Records } from '../store/records.ts'
 
 export interface WantedBlob {
   readonly feedId: FeedId

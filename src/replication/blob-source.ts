@@ -1,13 +1,5 @@
 /** The blob protocol on the answering side: the bytes of files that rows of a readable feed name. */
 
-import { type Digest, isDigest } from '../catalog/digest.ts'
-import { decodeRow, placeOf, type Row } from '../catalog/row.ts'
-import { feedIdText } from '../catalog/charter.ts'
-import { FeedmeshError, isFeedmeshError } from '../errors.ts'
-import type { Registry } from '../ledger/registry.ts'
-import type { MeshHost } from '../network/host.ts'
-import { type BlobStore, MAX_INLINE_BYTES } from '../store/blobs.ts'
-import { keys } from '../store/keys.ts'
 import {
   BLOB_PROTOCOL,
   type BlobReply,
@@ -15,6 +7,14 @@ import {
   blobReply,
   blobRequest,
 } from '../../protocols/mesh/blob/messages.ts'
+import { feedIdText } from '../catalog/charter.ts'
+import { type Digest, isDigest } from '../catalog/digest.ts'
+import { decodeRow, placeOf, type Row } from '../catalog/row.ts'
+import { FeedmeshError, isFeedmeshError } from '../errors.ts'
+import type { Registry } from '../ledger/registry.ts'
+import type { MeshHost } from '../network/host.ts'
+import { type BlobStore, MAX_INLINE_BYTES } from '../store/blobs.ts'
+import { keys } from '../store/keys.ts'
 import { NOT_HERE, type Policy, type Replies, serveGuarded } from './guard.ts'
 
 /** One blob may take this long; slower peers resume. */

@@ -4,10 +4,10 @@
  * handler. A feed that is unknown and one that is forbidden get the same answer.
  */
 
+import { type ErrorReply, Exchange, renderError } from '../../protocols/mesh/exchange.ts'
 import type { Shape } from '../catalog/cbor.ts'
 import { type FeedId, feedIdText } from '../catalog/charter.ts'
 import type { MeshHost, ProtocolLimits } from '../network/host.ts'
-import { type ErrorReply, Exchange, renderError } from '../../protocols/mesh/exchange.ts'
 
 export interface Policy {
   /** @throws NOT_FOUND, always the same, when `peer` may not do `verb` with `feedId` or nothing of the kind is here */

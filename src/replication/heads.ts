@@ -1,5 +1,7 @@
 /** Learns the newest heads of a linked feed and of its closure from a peer, and checks them before anything else happens. */
 
+import type { Ask } from '../../protocols/mesh/sync/asker.ts'
+import type { HeadReply } from '../../protocols/mesh/sync/messages.ts'
 import {
   type Charter,
   type FeedId,
@@ -15,10 +17,8 @@ import type { Revocations } from '../catalog/grant.ts'
 import { compareOrder, type Deps, type Manifest, openManifest, verifyManifest } from '../catalog/manifest.ts'
 import type { Signed } from '../catalog/signed.ts'
 import { asFeedmeshError, FeedmeshError, isFeedmeshError } from '../errors.ts'
-import type { Floor } from '../ledger/floor.ts'
 import type { FeedState } from '../ledger/feed-state.ts'
-import type { Ask } from '../../protocols/mesh/sync/asker.ts'
-import type { HeadReply } from '../../protocols/mesh/sync/messages.ts'
+import type { Floor } from '../ledger/floor.ts'
 
 export interface Head {
   readonly feedId: FeedId

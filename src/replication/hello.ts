@@ -1,10 +1,10 @@
 /** The first exchange on every stream of the link protocol, the same for both ends. */
 
-import { FeedmeshError } from '../errors.ts'
 import { ANNOUNCE_PROTOCOL } from '../../protocols/mesh/announce/messages.ts'
 import { BLOB_PROTOCOL } from '../../protocols/mesh/blob/messages.ts'
 import { type Hello, LINK_PROTOCOL } from '../../protocols/mesh/link/messages.ts'
 import { SYNC_PROTOCOL } from '../../protocols/mesh/sync/messages.ts'
+import { FeedmeshError } from '../errors.ts'
 
 export const PROTOCOLS = [LINK_PROTOCOL, SYNC_PROTOCOL, BLOB_PROTOCOL, ANNOUNCE_PROTOCOL] as const
 

@@ -10,20 +10,11 @@
  * Nothing is told to a peer whose proof does not verify but that it does not.
  */
 
-import { isReceiving, verifyPair } from '../catalog/policy.ts'
-import { feedIdText } from '../catalog/charter.ts'
-import { publicKeyFromPeerId } from '../catalog/peer-id.ts'
-import { verifyMessage } from '../catalog/signed.ts'
-import { sha256 } from '../catalog/digest.ts'
-import { asFeedmeshError, FeedmeshError, isFeedmeshError } from '../errors.ts'
-import type { ReachFaultPoint } from '../fault-points.ts'
-import type { Registry } from '../ledger/registry.ts'
-import type { MeshHost } from '../network/host.ts'
 import { Exchange, renderError } from '../../protocols/mesh/exchange.ts'
 import {
   encodeTranscript,
-  hashHello,
   type Hello,
+  hashHello,
   LINK_PROTOCOL,
   type LinkPair,
   type LinkReply,
@@ -33,6 +24,15 @@ import {
   linkRequest,
   type Transcript,
 } from '../../protocols/mesh/link/messages.ts'
+import { feedIdText } from '../catalog/charter.ts'
+import { sha256 } from '../catalog/digest.ts'
+import { publicKeyFromPeerId } from '../catalog/peer-id.ts'
+import { isReceiving, verifyPair } from '../catalog/policy.ts'
+import { verifyMessage } from '../catalog/signed.ts'
+import { asFeedmeshError, FeedmeshError, isFeedmeshError } from '../errors.ts'
+import type { ReachFaultPoint } from '../fault-points.ts'
+import type { Registry } from '../ledger/registry.ts'
+import type { MeshHost } from '../network/host.ts'
 import type { Book, Link, Replication, Token } from './book.ts'
 import { createHello, type HelloOptions, verifyCommonProtocols } from './hello.ts'
 import { LINK_REVOKED, type LinkPolicy } from './link-policy.ts'

@@ -1,17 +1,10 @@
 /** The outgoing end of linking, and the other requests a linked peer answers: confirm, grant, poke. */
 
-import { feedIdBytes } from '../catalog/charter.ts'
-import type { ReplicationMode } from '../catalog/policy.ts'
-import { publicKeyFromPeerId } from '../catalog/peer-id.ts'
-import { signMessage } from '../catalog/signed.ts'
-import { deriveLinkSigner, type SyncToken } from '../catalog/token.ts'
-import { FeedmeshError, isFeedmeshError } from '../errors.ts'
-import type { MeshHost } from '../network/host.ts'
 import { Exchange, parseError } from '../../protocols/mesh/exchange.ts'
 import {
   encodeTranscript,
-  hashHello,
   type Hello,
+  hashHello,
   LINK_PROTOCOL,
   type LinkPair,
   type LinkReply,
@@ -20,6 +13,13 @@ import {
   linkReply,
   linkRequest,
 } from '../../protocols/mesh/link/messages.ts'
+import { feedIdBytes } from '../catalog/charter.ts'
+import { publicKeyFromPeerId } from '../catalog/peer-id.ts'
+import type { ReplicationMode } from '../catalog/policy.ts'
+import { signMessage } from '../catalog/signed.ts'
+import { deriveLinkSigner, type SyncToken } from '../catalog/token.ts'
+import { FeedmeshError, isFeedmeshError } from '../errors.ts'
+import type { MeshHost } from '../network/host.ts'
 import type { Link } from './book.ts'
 import { createHello, type HelloOptions, verifyCommonProtocols } from './hello.ts'
 import type { PokeResult } from './link-answerer.ts'

@@ -1,8 +1,8 @@
 /** Who may do what, from the links that are agreed and the grants that are held. */
 
-import { publicKeyFromPeerId } from '../catalog/peer-id.ts'
 import { type FeedId, feedIdBytes, feedIdText } from '../catalog/charter.ts'
 import { type Grant, grantShape, MAX_GRANT_MS, signGrant, VERBS, verifyGrantChain } from '../catalog/grant.ts'
+import { publicKeyFromPeerId } from '../catalog/peer-id.ts'
 import { openObject, type Signer } from '../catalog/signed.ts'
 import { FeedmeshError, isFeedmeshError } from '../errors.ts'
 import type { Registry } from '../ledger/registry.ts'

@@ -1,5 +1,6 @@
 /** The ledger as the asking side of the sync protocol sees it. */
 
+import { type LocalState, refOfEntries } from '../../protocols/mesh/sync/asker.ts'
 import { decodeRow } from '../catalog/row.ts'
 import type { NodeRef, TrieEntry } from '../catalog/trie.ts'
 import { FeedmeshError } from '../errors.ts'
@@ -7,7 +8,6 @@ import type { FeedState } from '../ledger/feed-state.ts'
 import { RecordTrie } from '../ledger/record-trie.ts'
 import { keys } from '../store/keys.ts'
 import type { Records } from '../store/records.ts'
-import { type LocalState, refOfEntries } from '../../protocols/mesh/sync/asker.ts'
 import { findInner } from './sync-source.ts'
 
 export class LedgerLocalState implements LocalState {

@@ -5,8 +5,8 @@
  * belongs to a process that never ended: two live processes share the identity, usually because a data folder was copied.
  */
 
-import { FeedmeshError } from '../errors.ts'
 import type { Hello } from '../../protocols/mesh/link/messages.ts'
+import { FeedmeshError } from '../errors.ts'
 
 /** A node this far ahead of all peers it has met must not sign, ms. */
 export const MAX_SKEW_MS = 5 * 60_000

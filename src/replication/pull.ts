@@ -5,7 +5,16 @@
  * (availability `full`). What was fetched before a failure is kept and not fetched again.
  */
 
-import { feedIdBytes, type FeedId, feedIdText } from '../catalog/charter.ts'
+import { Exchange, parseError } from '../../protocols/mesh/exchange.ts'
+import { type Ask, compareState, type Difference, fetchWhole, replayTail } from '../../protocols/mesh/sync/asker.ts'
+import {
+  SYNC_PROTOCOL,
+  type SyncReply,
+  type SyncRequest,
+  syncReply,
+  syncRequest,
+} from '../../protocols/mesh/sync/messages.ts'
+import { type FeedId, feedIdBytes, feedIdText } from '../catalog/charter.ts'
 import type { Digest } from '../catalog/digest.ts'
 import { isInScope } from '../catalog/glob.ts'
 import { META_ROLE, type Row } from '../catalog/row.ts'
@@ -18,20 +27,11 @@ import type { Ledger } from '../ledger/ledger.ts'
 import type { MeshHost } from '../network/host.ts'
 import type { BlobStore } from '../store/blobs.ts'
 import type { Write } from '../store/records.ts'
-import { Exchange, parseError } from '../../protocols/mesh/exchange.ts'
-import { type Ask, compareState, type Difference, fetchWhole, replayTail } from '../../protocols/mesh/sync/asker.ts'
-import {
-  SYNC_PROTOCOL,
-  type SyncReply,
-  type SyncRequest,
-  syncReply,
-  syncRequest,
-} from '../../protocols/mesh/sync/messages.ts'
 import type { BlobFetcher, WantedBlob } from './blob-fetcher.ts'
 import type { Link, Replication } from './book.ts'
 import { type AbsentFeed, type Head, type HeadsPort, isAboutFeed, learnHead, learnHeads } from './heads.ts'
-import { LedgerLocalState } from './local-state.ts'
 import { ItemTracker } from './item-tracker.ts'
+import { LedgerLocalState } from './local-state.ts'
 import type { ActiveRun } from './runs.ts'
 
 export interface PullContext {

@@ -1,5 +1,7 @@
 /** The ledger as the answering side of the sync protocol sees it. */
 
+import type { ServedState, SyncSource } from '../../protocols/mesh/sync/answerer.ts'
+import { type HeadReply, MAX_CHARTERS, type SyncRequest } from '../../protocols/mesh/sync/messages.ts'
 import { feedIdText } from '../catalog/charter.ts'
 import { compareOrder } from '../catalog/manifest.ts'
 import type { NodeRef, TrieEntry } from '../catalog/trie.ts'
@@ -9,8 +11,6 @@ import type { Floor } from '../ledger/floor.ts'
 import { RecordTrie } from '../ledger/record-trie.ts'
 import type { Registry } from '../ledger/registry.ts'
 import { keys } from '../store/keys.ts'
-import type { ServedState, SyncSource } from '../../protocols/mesh/sync/answerer.ts'
-import { type HeadReply, MAX_CHARTERS, type SyncRequest } from '../../protocols/mesh/sync/messages.ts'
 import { NOT_HERE } from './guard.ts'
 
 /** Follows inner nodes from the root to the one that holds exactly what is under `slot`; undefined when that is a leaf or nothing. */

@@ -1,7 +1,7 @@
 /** Finds a node by its base URL: `/.well-known/feedmesh` tells PeerId and addresses. Whoever answers must prove the PeerId when it is dialled. */
 
-import { FeedmeshError } from '../errors.ts'
 import { publicKeyFromPeerId } from '../catalog/peer-id.ts'
+import { FeedmeshError } from '../errors.ts'
 import { redactUrl } from '../log.ts'
 
 export interface NodeAddress {

@@ -2,8 +2,8 @@
 
 import assert from 'node:assert/strict'
 import { decodeRow, placeOf, rowDigest } from '../../src/catalog/row.ts'
-import { buildTrie, type TrieEntry } from '../../src/catalog/trie.ts'
 import { createSeedSigner } from '../../src/catalog/token.ts'
+import { buildTrie, type TrieEntry } from '../../src/catalog/trie.ts'
 import { dataPaths } from '../../src/data-folder.ts'
 import { noFaults } from '../../src/fault-points.ts'
 import { openFloor } from '../../src/ledger/floor.ts'

@@ -1,13 +1,13 @@
 /** A ledger over memory stores with a clock and random numbers that the test controls. */
 
 import { randomBytes } from 'node:crypto'
-import { createSeedSigner } from '../../src/catalog/token.ts'
 import type { Signer } from '../../src/catalog/signed.ts'
+import { createSeedSigner } from '../../src/catalog/token.ts'
+import { FeedmeshError } from '../../src/errors.ts'
 import { noFaults, type ReachFaultPoint } from '../../src/fault-points.ts'
 import { LedgerFeed } from '../../src/feeds/ledger-feed.ts'
-import { FeedmeshError } from '../../src/errors.ts'
-import { Ledger } from '../../src/ledger/ledger.ts'
 import { type Floor, MemoryFloor } from '../../src/ledger/floor.ts'
+import { Ledger } from '../../src/ledger/ledger.ts'
 import type { BlobStore } from '../../src/store/blobs.ts'
 import { createMemoryBlobs } from '../../src/store/memory-blobs.ts'
 import { createMemoryRecords } from '../../src/store/memory-records.ts'

@@ -1,6 +1,5 @@
 /** A trie source over plain maps, for tests of the trie and of what is built on it. */
 
-import { FeedmeshError } from '../../src/errors.ts'
 import {
   EMPTY_ROOT,
   type InnerNode,
@@ -10,6 +9,7 @@ import {
   type TrieSource,
   updateTrie,
 } from '../../src/catalog/trie.ts'
+import { FeedmeshError } from '../../src/errors.ts'
 
 export class MemoryTrie implements TrieSource {
   readonly nodes = new Map<string, InnerNode>()
