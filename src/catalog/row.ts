@@ -23,7 +23,7 @@ export interface RowFile {
   readonly digest: Digest
   /** Bytes, below 2^48. */
   readonly size: number
-  /** sha256 of the list of chunk hashes; present exactly when `size` ≥ MIN_CHUNKED_BYTES. */
+  /** sha256 of the list of chunk hashes; present exactly when `size` ≥ CHUNKED_FROM_BYTES. */
   readonly chunkRoot?: Digest
 }
 
@@ -236,4 +236,9 @@ export function unitPlace(salt: Uint8Array, unit: string): Buffer {
 /** Digest of what a row says, without when it was written: two rows that agree here are the same thing. */
 export function contentDigest(row: Row): Buffer {
   return sha256(Uint8Array.of(0x18), encodeRow({ ...row, stamp: 0n }))
+}
+
+/** Byte order of names and keys in UTF-8: the order in which rows, units and feeds list them. */
+export function compareKeys(a: string, b: string): number {
+  return a === b ? 0 : Buffer.compare(Buffer.from(a), Buffer.from(b))
 }

@@ -8,7 +8,7 @@ import { isFeedmeshError } from '../errors.ts'
 import type { FeedId } from './charter.ts'
 import type { Closure, Member } from './closure.ts'
 import { sha256 } from './digest.ts'
-import { BinaryReader, contentDigest, encodeRow, type Row } from './row.ts'
+import { BinaryReader, compareKeys, contentDigest, encodeRow, type Row } from './row.ts'
 import type { Stamp } from './stamp.ts'
 
 export interface VisibleRow {
@@ -74,10 +74,6 @@ export function flagKey(target: string, name: string): string {
 /** Key of the row that a flag is on. */
 export function flagTarget(key: string): string {
   return key.slice(0, Math.max(0, key.lastIndexOf('#')))
-}
-
-function compareKeys(a: string, b: string): number {
-  return Buffer.compare(Buffer.from(a), Buffer.from(b))
 }
 
 /** By (stamp, feedId): the order in which registers win. */

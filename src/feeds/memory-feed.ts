@@ -3,6 +3,7 @@
 import { createHash, type Hash } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { type Digest, digestFromBytes, sha256 } from '../catalog/digest.ts'
+import { compareKeys } from '../catalog/row.ts'
 import { flagTarget } from '../catalog/view.ts'
 import { FeedmeshError } from '../errors.ts'
 import type { ByteRange, SealedBlob, StagedBlob, StageOptions } from '../store/blobs.ts'
@@ -68,8 +69,8 @@ class MemoryFeed implements Feed {
   }): AsyncIterable<UnitSummary> {
     const { prefix = '', after, limit } = options
     const names = [...this.#units.keys()]
-      .filter((name) => name.startsWith(prefix) && (after === undefined || compareBytes(name, after) > 0))
-      .sort(compareBytes)
+      .filter((name) => name.startsWith(prefix) && (after === undefined || compareKeys(name, after) > 0))
+      .sort(compareKeys)
     for (const unit of names.slice(0, limit)) {
       const stored = this.#units.get(unit)
       if (stored !== undefined) yield summarise(unit, stored)
@@ -134,7 +135,7 @@ class MemoryFeed implements Feed {
       for (const [digest, content] of contents) this.#contents.set(digest, content)
     }
     if (rows.size === 0) this.#units.delete(unit)
-    else this.#units.set(unit, { rows: new Map([...rows].sort(([a], [b]) => compareBytes(a, b))), changedAtMs })
+    else this.#units.set(unit, { rows: new Map([...rows].sort(([a], [b]) => compareKeys(a, b))), changedAtMs })
   }
 
   #draftRow(unit: string, draft: RowDraft, writtenAtMs: number) {
@@ -282,8 +283,4 @@ function verifyRole(role: string): void {
 function* piecesOf(content: Buffer): Iterable<Buffer> {
   const pieceBytes = 64 * 1024
   for (let start = 0; start < content.length; start += pieceBytes) yield content.subarray(start, start + pieceBytes)
-}
-
-function compareBytes(a: string, b: string): number {
-  return Buffer.compare(Buffer.from(a), Buffer.from(b))
 }

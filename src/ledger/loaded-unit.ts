@@ -3,7 +3,7 @@
 import type { FeedId } from '../catalog/charter.ts'
 import type { Closure } from '../catalog/closure.ts'
 import { sha256 } from '../catalog/digest.ts'
-import { encodeRow, META_ROLE, type Row, type RowFile, rowDigest } from '../catalog/row.ts'
+import { compareKeys, encodeRow, META_ROLE, type Row, type RowFile, rowDigest } from '../catalog/row.ts'
 import { stampMs } from '../catalog/stamp.ts'
 import { flagTarget, type MergedUnit, mergeUnit, type VisibleRow } from '../catalog/view.ts'
 import type { FeedFile, FeedRow, FeedRowClass, FeedUnit } from '../feeds/feed.ts'
@@ -126,10 +126,6 @@ function mergeSources(unit: string, sources: ReadonlyMap<FeedId, readonly Stored
     unit,
   )
   return { rows: merged.rows.map((visible) => stored.get(visible.row)!), blocked: merged.blocked }
-}
-
-export function compareKeys(a: string, b: string): number {
-  return a === b ? 0 : Buffer.compare(Buffer.from(a), Buffer.from(b))
 }
 
 /** From this many changes on, sorting once is cheaper than inserting one by one. */

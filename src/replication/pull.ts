@@ -334,8 +334,3 @@ export class Pull {
     await this.#context.floor.flush()
   }
 }
-
-/** Whether the error says that the peer could not be asked at all. */
-export function isUnreachable(error: FeedmeshError): boolean {
-  return error.code === 'PEER_UNREACHABLE' || error.code === 'TIMEOUT'
-}

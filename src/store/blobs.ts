@@ -6,8 +6,6 @@ import type { Write } from './records.ts'
 
 /** Blobs up to this many bytes live inside the record store, so that many share one sync. */
 export const MAX_INLINE_BYTES = 64 * 1024
-/** Blobs of at least this many bytes have a chunk list. */
-export const MIN_CHUNKED_BYTES = 8 * 1024 * 1024
 /** Size of a chunk; the last one may be shorter. */
 export const CHUNK_BYTES = 4 * 1024 * 1024
 
@@ -54,7 +52,7 @@ export interface SealedBlob {
   readonly size: number
   /** Lower-case hex, for each algorithm asked for and sha256. */
   readonly hashes: Readonly<Record<string, string>>
-  /** sha256 of the chunk list (concatenated sha256 of each 4 MiB chunk); present from MIN_CHUNKED_BYTES on. The list is a blob of its own. */
+  /** sha256 of the chunk list (concatenated sha256 of each 4 MiB chunk); present from CHUNKED_FROM_BYTES on. The list is a blob of its own. */
   readonly chunkRoot?: Digest
   /** What makes the blob known: belongs into the batch that also writes the first row that names it. */
   readonly writes: readonly Write[]

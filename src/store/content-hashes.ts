@@ -1,14 +1,15 @@
 /** All hashes of a content that is seen once, in pieces of any size. */
 
 import { createHash, type Hash } from 'node:crypto'
-import { CHUNK_BYTES, MIN_CHUNKED_BYTES } from './blobs.ts'
+import { CHUNKED_FROM_BYTES } from '../catalog/row.ts'
+import { CHUNK_BYTES } from './blobs.ts'
 
 export type HashAlgorithm = 'sha1' | 'sha256' | 'sha512' | 'md5'
 
 export interface FinishedHashes {
   /** Lower-case hex by algorithm. */
   readonly hashes: Readonly<Partial<Record<HashAlgorithm, string>>>
-  /** The sha256 of each chunk, concatenated; undefined for a content under MIN_CHUNKED_BYTES. */
+  /** The sha256 of each chunk, concatenated; undefined for a content under CHUNKED_FROM_BYTES. */
   readonly chunkList: Buffer | undefined
 }
 
@@ -51,7 +52,7 @@ export class ContentHashes {
   finish(): FinishedHashes {
     const hashes: Partial<Record<HashAlgorithm, string>> = { sha256: this.#sha256.digest('hex') }
     for (const [algorithm, hasher] of this.#others) hashes[algorithm] = hasher.digest('hex')
-    if (this.#size < MIN_CHUNKED_BYTES) return { hashes, chunkList: undefined }
+    if (this.#size < CHUNKED_FROM_BYTES) return { hashes, chunkList: undefined }
     if (this.#inChunk > 0) this.#endChunk()
     return { hashes, chunkList: Buffer.concat(this.#chunkDigests) }
   }

@@ -5,7 +5,8 @@ import { createHash } from 'node:crypto'
 import { describe, it } from 'node:test'
 import * as fc from 'fast-check'
 import { sha256 } from '../../src/catalog/digest.ts'
-import { CHUNK_BYTES, MAX_INLINE_BYTES, MIN_CHUNKED_BYTES } from '../../src/store/blobs.ts'
+import { CHUNKED_FROM_BYTES } from '../../src/catalog/row.ts'
+import { CHUNK_BYTES, MAX_INLINE_BYTES } from '../../src/store/blobs.ts'
 import {
   type BlobsUnderTest,
   collect,
@@ -22,10 +23,10 @@ type Open = () => Promise<BlobsUnderTest>
 /** Longer than any grace time after sealing. */
 const LONG_MS = 60 * 60 * 1000
 
-const SIZES = [0, 1, MAX_INLINE_BYTES, MAX_INLINE_BYTES + 1, 300_000, MIN_CHUNKED_BYTES - 1, MIN_CHUNKED_BYTES]
+const SIZES = [0, 1, MAX_INLINE_BYTES, MAX_INLINE_BYTES + 1, 300_000, CHUNKED_FROM_BYTES - 1, CHUNKED_FROM_BYTES]
 
 function testContents(open: Open): void {
-  for (const size of [...SIZES, 2 * MIN_CHUNKED_BYTES + 5]) {
+  for (const size of [...SIZES, 2 * CHUNKED_FROM_BYTES + 5]) {
     it(`gives back a blob of ${size} bytes, which is visible only with its batch`, async () => {
       await using under = await open()
       const { blobs, records } = under
@@ -46,7 +47,7 @@ function testContents(open: Open): void {
 
   it('has a chunk list, a blob of its own, from 8 MiB on', async () => {
     await using under = await open()
-    const bytes = content(MIN_CHUNKED_BYTES + 10)
+    const bytes = content(CHUNKED_FROM_BYTES + 10)
     const sealed = await storeBytes(under, bytes)
     const list = Buffer.concat(
       [0, 1, 2].map((i) => sha256(bytes.subarray(i * CHUNK_BYTES, Math.min((i + 1) * CHUNK_BYTES, bytes.length)))),
@@ -55,7 +56,7 @@ function testContents(open: Open): void {
     assert.ok(sealed.chunkRoot)
     assert.ok(Buffer.from(await under.blobs.read(sealed.chunkRoot, 1_000)).equals(list))
     assert.equal((await under.blobs.find(sealed.digest))?.chunkRoot, sealed.chunkRoot)
-    const small = await storeBytes(under, content(MIN_CHUNKED_BYTES - 1))
+    const small = await storeBytes(under, content(CHUNKED_FROM_BYTES - 1))
     assert.equal(small.chunkRoot, undefined)
   })
 
@@ -174,7 +175,7 @@ function testResuming(open: Open): void {
     [10, 200_000],
     [MAX_INLINE_BYTES, MAX_INLINE_BYTES],
     [100_000, 200_000],
-    [CHUNK_BYTES + 3, MIN_CHUNKED_BYTES + 3],
+    [CHUNK_BYTES + 3, CHUNKED_FROM_BYTES + 3],
   ] as const) {
     for (const algorithm of ['sha256', 'sha512'] as const) {
       it(`takes up ${kept} kept bytes of ${size} under ${algorithm}`, async () => {
