@@ -3,18 +3,22 @@
  *   identity.key   Ed25519 key (0600)             config.json   what differs from the defaults
  *   admin.key      API key of the local commands  run.json      where the running node answers; removed when it stops
  *   records/       LevelDB                        blobs/        files over 64 KiB
- *   floor.json     highest manifests seen         recovery/     recovery keys of the feeds made here, until exported
+ *   floor.json     highest manifests seen         recovery/     recovery keys of the feeds made here, until taken away
+ *   essentials.bin what no peer can give back, should records/ be lost
+ *   schema         version of all this
  */
 
 import { randomBytes } from 'node:crypto'
-import { copyFile, cp, mkdir, open, readFile, rename, rm } from 'node:fs/promises'
+import { cp, mkdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Config } from './config.ts'
 import { CONFIG_FILE, parseConfig, writeConfig } from './config.ts'
 import { FeedmeshError } from './errors.ts'
 import { createIdentity } from './network/identity.ts'
 import { ApiKeys } from './operations/access.ts'
-import { openLevelRecords } from './store/level-records.ts'
+import { replaceFile } from './store/durable-file.ts'
+import { makeFolder, syncTree } from './store/folders.ts'
+import { openLevelRecords, SCHEMA_VERSION } from './store/level-records.ts'
 import { pathExists } from './store/path-exists.ts'
 
 export interface DataPaths {
@@ -24,6 +28,8 @@ export interface DataPaths {
   readonly records: string
   readonly blobs: string
   readonly floor: string
+  readonly essentials: string
+  readonly schema: string
   readonly recoveryKeys: string
 }
 
@@ -35,23 +41,42 @@ export function dataPaths(directory: string): DataPaths {
     records: join(directory, 'records'),
     blobs: join(directory, 'blobs'),
     floor: join(directory, 'floor.json'),
+    essentials: join(directory, 'essentials.bin'),
+    schema: join(directory, 'schema'),
     recoveryKeys: join(directory, 'recovery'),
   }
+}
+
+/**
+ * Refuses a folder that a newer version has written, before anything in it is opened, let alone changed.
+ * @throws DATA_NEWER, CORRUPT
+ */
+export async function verifyNotNewer(directory: string): Promise<void> {
+  const path = dataPaths(directory).schema
+  if (!(await pathExists(path))) return
+  const text = (await readFile(path, 'utf8')).slice(0, 32)
+  const version = /^(\d{1,9})\n$/.exec(text)?.[1]
+  if (version === undefined)
+    throw new FeedmeshError(
+      'CORRUPT',
+      `${path} does not hold a version number; if nothing newer than this Feedmesh ever ran here, remove it and start again`,
+    )
+  if (Number(version) > SCHEMA_VERSION)
+    throw new FeedmeshError(
+      'DATA_NEWER',
+      `${directory} has schema version ${version}, this program knows ${SCHEMA_VERSION}: start the newer Feedmesh again, or restore a backup made before the upgrade`,
+    )
+}
+
+/** From here on older versions leave the folder alone. */
+export async function markSchema(directory: string): Promise<void> {
+  const path = dataPaths(directory).schema
+  if (!(await pathExists(path))) await replaceFile(path, `${SCHEMA_VERSION}\n`)
 }
 
 /** Whether `initDataFolder` finished here: the configuration is written last. */
 export async function isDataFolder(directory: string): Promise<boolean> {
   return await pathExists(join(directory, CONFIG_FILE))
-}
-
-async function writeSecret(path: string, content: string): Promise<void> {
-  const temporary = `${path}.new`
-  {
-    await using file = await open(temporary, 'w', 0o600)
-    await file.writeFile(content)
-    await file.sync()
-  }
-  await rename(temporary, path)
 }
 
 /**
@@ -74,6 +99,7 @@ export async function initDataFolder(
   await rm(paths.identity, { force: true })
   const { peerId } = await createIdentity(paths.identity)
   const adminKey = await createAdminKeys(paths)
+  await markSchema(directory)
   await writeConfig(directory, config)
   return { peerId, adminKey }
 }
@@ -82,7 +108,7 @@ async function createAdminKeys(paths: DataPaths): Promise<string> {
   await using records = await openLevelRecords({ directory: paths.records })
   const access = await ApiKeys.open(records, Date.now, randomBytes)
   const local = await access.create({ feed: null, can: ['admin'], name: 'local commands' })
-  await writeSecret(paths.adminKey, `${local.key}\n`)
+  await replaceFile(paths.adminKey, `${local.key}\n`)
   const operator = await access.create({ feed: null, can: ['admin'], name: 'operator' })
   return operator.key
 }
@@ -97,13 +123,16 @@ export async function restoreDataFolder(backup: string, directory: string): Prom
   if (await isDataFolder(directory))
     throw new FeedmeshError('EXISTS', `${directory} is a data folder already; move it away first`)
   const isConfig = (path: string) => path === join(backup, CONFIG_FILE)
+  await makeFolder(directory)
   await cp(backup, directory, { recursive: true, filter: (source) => !isConfig(source) })
-  await copyFile(join(backup, CONFIG_FILE), join(directory, CONFIG_FILE))
+  await syncTree(directory)
+  // From here on it is a data folder, so nothing of it may be lost any more.
+  await replaceFile(join(directory, CONFIG_FILE), await readFile(join(backup, CONFIG_FILE)))
 }
 
 /** Tells local commands where the node answers. */
 export async function writeRunFile(directory: string, url: string): Promise<void> {
-  await writeSecret(dataPaths(directory).run, `${JSON.stringify({ url, pid: process.pid })}\n`)
+  await replaceFile(dataPaths(directory).run, `${JSON.stringify({ url, pid: process.pid })}\n`)
 }
 
 export async function removeRunFile(directory: string): Promise<void> {

@@ -22,6 +22,14 @@ export const FAULT_POINTS = [
   'adopt.verified', // the state root was recomputed and equals the signed one
   'adopt.blob', // one blob of the new state is stored
   'adopt.committed', // the new cut is stored
+  'shadow.begun', // a new generation of a feed's rows is announced, or taken up again
+  'shadow.stored', // a batch of rows or nodes of it is stored
+  'shadow.settled', // its inner nodes are stored, nobody has compared the root
+  'view.begun', // a new index of a view is announced
+  'view.stored', // a batch of it is stored
+  'view.built', // all of it is stored, nobody sees it
+  'leftover.clearing', // a generation that counts no more is about to be removed
+  'leftover.cleared', // it is removed, its mark stands
   'link.accepted', // the incoming end stored a link, the answer is not sent
   'link.stored', // the outgoing end stored the link
 ] as const

@@ -1,6 +1,6 @@
 /** Structured log of the node: JSON lines on stderr, secrets removed. */
 
-import { type Logger, pino } from 'pino'
+import { type DestinationStream, type Logger, destination as openDestination, pino } from 'pino'
 
 export type Log = Pick<Logger, 'error' | 'warn' | 'info' | 'debug' | 'child'>
 export type LogLevel = 'silent' | 'error' | 'warn' | 'info' | 'debug'
@@ -13,8 +13,16 @@ export function redactUrl(url: string): string {
     .replace(/([?&](?:token|key|apikey|api_key|password|secret|code)=)[^&#]*/gi, '$1[redacted]')
 }
 
+/** Lines are written while the process does something else, and the last ones when it ends. */
+function openStderr(): DestinationStream {
+  return openDestination({ dest: 2, sync: false })
+}
+
 /** The level `silent` is for tests and for commands that print their own results. */
-export function createLog(level: LogLevel, destination: NodeJS.WritableStream = process.stderr): Log {
+export function createLog(
+  level: LogLevel,
+  destination: DestinationStream = level === 'silent' ? process.stderr : openStderr(),
+): Log {
   return pino(
     {
       level,

@@ -3,18 +3,10 @@
 import { randomBytes } from 'node:crypto'
 import { statfs } from 'node:fs/promises'
 import { FEED_TYPES } from '../protocols/feeds/index.ts'
-import { answerSync } from '../protocols/mesh/sync/answerer.ts'
-import {
-  SYNC_PROTOCOL,
-  type SyncReply,
-  type SyncRequest,
-  syncReply,
-  syncRequest,
-} from '../protocols/mesh/sync/messages.ts'
 import type { FeedId } from './catalog/charter.ts'
 import { peerIdFromPublicKey } from './catalog/peer-id.ts'
 import { type Config, parseConfig, readConfig } from './config.ts'
-import { dataPaths, removeRunFile, writeRunFile } from './data-folder.ts'
+import { dataPaths, markSchema, removeRunFile, verifyNotNewer, writeRunFile } from './data-folder.ts'
 import { FeedmeshError } from './errors.ts'
 import { noFaults, type ReachFaultPoint } from './fault-points.ts'
 import type { FetchBlob } from './feeds/ledger-feed.ts'
@@ -26,12 +18,17 @@ import type { Log } from './log.ts'
 import type { MeshHost } from './network/host.ts'
 import { type Identity, openIdentity } from './network/identity.ts'
 import { openLibp2pHost } from './network/libp2p-host.ts'
+import { setUnrefTimer } from './network/timers.ts'
 import { ApiKeys } from './operations/access.ts'
 import { AuditLog } from './operations/audit.ts'
 import type { BackupOptions } from './operations/backup.ts'
+import { Essentials } from './operations/essentials.ts'
 import { FeedOperations } from './operations/feed-operations.ts'
+import { FeedPast, listRecoveryKeys } from './operations/feed-past.ts'
+import { LeftoverSweep } from './operations/leftover-sweep.ts'
 import { Linking } from './operations/linking.ts'
-import { Maintenance } from './operations/maintenance.ts'
+import { findRebuiltAt, rebuildLostRecords } from './operations/lost-records.ts'
+import { Maintenance, type MaintenanceOptions } from './operations/maintenance.ts'
 import { OpenOperations } from './operations/node-operations.ts'
 import { Problems } from './operations/problems.ts'
 import { ReplicationOperations } from './operations/replication-operations.ts'
@@ -42,7 +39,8 @@ import { serveBlobs } from './replication/blob-source.ts'
 import { Book } from './replication/book.ts'
 import { CatchUp } from './replication/catch-up.ts'
 import { createDemandFetch } from './replication/demand-fetch.ts'
-import { serveGuarded } from './replication/guard.ts'
+import { isFileExpected } from './replication/expected-files.ts'
+import { listServers } from './replication/feed-servers.ts'
 import type { HelloOptions } from './replication/hello.ts'
 import { LinkAnswerer } from './replication/link-answerer.ts'
 import { LinkAsker } from './replication/link-asker.ts'
@@ -51,9 +49,11 @@ import { Presence } from './replication/presence.ts'
 import { Puller } from './replication/puller.ts'
 import { Replicator } from './replication/replicator.ts'
 import { RunLog } from './replication/runs.ts'
-import { LedgerSyncSource } from './replication/sync-source.ts'
+import { LedgerSyncSource, serveSync } from './replication/sync-source.ts'
+import { SyncStreams } from './replication/sync-streams.ts'
 import { openFileBlobs } from './store/file-blobs.ts'
 import { openLevelRecords } from './store/level-records.ts'
+import { watchRecords } from './store/watched-records.ts'
 import { BUILD_TIME_MS, VERSION } from './version.ts'
 
 export interface NodeOptions {
@@ -88,19 +88,26 @@ interface Base {
 async function openStores(directory: string, base: Base, stack: AsyncDisposableStack) {
   const paths = dataPaths(directory)
   const { reach, log, now, identity } = base
-  const records = stack.use(await openLevelRecords({ directory: paths.records, reach, log }))
-  const blobs = await openFileBlobs({ directory: paths.blobs, records, reach, log, now })
+  const database = stack.use(await openLevelRecords({ directory: paths.records, reach, log }))
   const floor = await openFloor(paths.floor, reach)
+  const warn = (details: object, message: string) => log.warn(details, message)
+  await rebuildLostRecords({ records: database, path: paths.essentials, floor, now, warn })
+  let essentials: Essentials | undefined
+  const records = watchRecords(database, (writes) => essentials?.note(writes))
+  // Its clock only says what was stored a moment ago.
+  const elapsed = () => performance.now()
+  const blobs = await openFileBlobs({ directory: paths.blobs, records: database, reach, log, now: elapsed })
   const signer = { publicKey: identity.publicKey, sign: (message: Uint8Array) => identity.sign(message) }
   const book = await Book.open(records)
   const presence = new Presence(now, {
     buildTimeMs: BUILD_TIME_MS,
+    elapsedMs: () => performance.now(),
     isLinked: (peer) => book.linksWith(peer).length > 0,
   })
   const catchUp = await CatchUp.open(records, floor)
-  const verifyMaySign = (feedId: FeedId) => {
+  const verifyMaySign = (feedId: FeedId, beginning?: 'beginning') => {
     presence.verifyMaySign()
-    catchUp.verifyCaughtUp(feedId, { registry: ledger.registry, book })
+    if (beginning === undefined) catchUp.verifyCaughtUp(feedId, { registry: ledger.registry, book })
   }
   const ledger: Ledger = await Ledger.open({
     records,
@@ -112,6 +119,8 @@ async function openStores(directory: string, base: Base, stack: AsyncDisposableS
     reach,
     verifyMaySign,
   })
+  const setTimer = setUnrefTimer
+  essentials = stack.use(await Essentials.open({ path: paths.essentials, records: database, ledger, setTimer, warn }))
   const access = await ApiKeys.open(records, now, randomBytes)
   const runs = await RunLog.open(records, now)
   return {
@@ -125,6 +134,7 @@ async function openStores(directory: string, base: Base, stack: AsyncDisposableS
     runs,
     book,
     catchUp,
+    rebuiltAt: await findRebuiltAt(records),
     audit: new AuditLog(records, now),
   }
 }
@@ -140,10 +150,26 @@ async function freeBytes(directory: string): Promise<number> {
   return bavail * bsize
 }
 
+function createProblems({ directory, now }: Base, stores: Stores, host: MeshHost): Problems {
+  const { book, ledger, presence, catchUp, rebuiltAt } = stores
+  return new Problems({
+    book,
+    registry: ledger.registry,
+    host,
+    presence,
+    catchUp,
+    rebuiltAt,
+    recoveryKeysHere: () => listRecoveryKeys(dataPaths(directory).recoveryKeys),
+    now,
+    freeBytes: () => freeBytes(directory),
+  })
+}
+
 /** What talks to peers, except the answering side, which starts last. */
 function createMesh(base: Base, stores: Stores, host: MeshHost, stack: AsyncDisposableStack) {
-  const { directory, identity, config, reach, now, log } = base
+  const { identity, config, reach, now, log } = base
   const { records, blobs, ledger, floor, presence, signer, book, runs, catchUp } = stores
+  const setTimer = setUnrefTimer
   const hello: HelloOptions = {
     software: `feedmesh/${VERSION}`,
     instance: randomBytes(16),
@@ -154,25 +180,33 @@ function createMesh(base: Base, stores: Stores, host: MeshHost, stack: AsyncDisp
   }
   const asker = new LinkAsker({ host, hello, presence, publicKey: identity.publicKey })
   const policy = new LinkPolicy({ book, registry: ledger.registry, presence, signer, now, randomBytes })
-  const fetcher = new BlobFetcher({ host, records, blobs, reach })
+  const progress = { now: () => performance.now(), setTimer }
+  const fetcher = new BlobFetcher({ host, records, blobs, reach, progress })
   const isOwn = (feedId: string) => ledger.registry.localById(feedId) !== undefined
-  const context = { host, ledger, blobs, floor, fetcher, now, reach, isOwn, itemName }
-  const puller = new Puller({ context, book, runs, policy, asker, log })
+  const streams = stack.use(new SyncStreams({ host, progress }))
+  const servers = (feedId: FeedId, except: string) =>
+    listServers({ book, host, registry: ledger.registry }, feedId).filter((peer) => peer !== except)
+  const context = { streams, ledger, blobs, floor, fetcher, now, reach, isOwn, itemName, servers }
+  const puller = new Puller({ context, book, runs, policy, asker, log, setTimer })
   const replicator = stack.use(
-    new Replicator({ host, book, ledger, puller, asker, catchUp, log, now, random: Math.random }),
+    new Replicator({
+      host,
+      book,
+      ledger,
+      puller,
+      asker,
+      catchUp,
+      log,
+      now,
+      elapsedMs: () => performance.now(),
+      setTimer,
+      random: Math.random,
+    }),
   )
   const announcer = stack.use(
-    new Announcer({ host, ledger, book, policy, floor, log, onNews: (link) => replicator.onNews(link) }),
+    new Announcer({ host, ledger, book, policy, floor, log, setTimer, now, onNews: (link) => replicator.onNews(link) }),
   )
-  const problems = new Problems({
-    book,
-    registry: ledger.registry,
-    host,
-    presence,
-    catchUp,
-    now,
-    freeBytes: () => freeBytes(directory),
-  })
+  const problems = createProblems(base, stores, host)
   const answerer = new LinkAnswerer({
     host,
     book,
@@ -200,15 +234,7 @@ async function serveMesh(stores: Stores, mesh: Mesh, host: MeshHost): Promise<vo
   const source = new LedgerSyncSource(ledger.registry, floor)
   await mesh.answerer.serve()
   await serveBlobs(host, mesh.policy, { registry: ledger.registry, blobs })
-  await serveGuarded<SyncRequest, SyncReply>(host, mesh.policy, {
-    protocol: SYNC_PROTOCOL,
-    verb: 'read',
-    limits: { maxInboundStreams: 16, maxDurationMs: 3_600_000 },
-    shapes: { request: syncRequest, reply: syncReply },
-    answer: async (request, replies) => {
-      for await (const reply of answerSync(source, request)) await replies.send(reply)
-    },
-  })
+  await serveSync(host, mesh.policy, source)
 }
 
 interface OperationParts {
@@ -227,6 +253,8 @@ function dialable(addresses: readonly string[]): readonly string[] {
 function createMaintenance(stores: Stores, parts: OperationParts): { maintenance: Maintenance; backup: BackupOptions } {
   const { ledger, blobs, audit, records } = stores
   const { directory, fetchBlob, mesh } = parts
+  const expected = { book: stores.book, registry: ledger.registry, itemName }
+  const isExpected: MaintenanceOptions['isExpected'] = (file) => isFileExpected(expected, file)
   const backup: BackupOptions = {
     directory,
     records,
@@ -235,7 +263,7 @@ function createMaintenance(stores: Stores, parts: OperationParts): { maintenance
     exclusively: (work) => ledger.exclusively(work),
   }
   return {
-    maintenance: new Maintenance({ ledger, blobs, audit, fetchBlob, pinned: () => mesh.puller.pinned() }),
+    maintenance: new Maintenance({ ledger, blobs, audit, fetchBlob, isExpected, pinned: () => mesh.puller.pinned() }),
     backup,
   }
 }
@@ -259,6 +287,13 @@ function createFeedOperations(base: Base, stores: Stores, parts: OperationParts)
   })
 }
 
+function createFeedPast(base: Base, stores: Stores, directory: string): FeedPast {
+  const { ledger, floor, book, catchUp, audit, signer } = stores
+  const { maxFileBytes } = base.config
+  const { recoveryKeys } = dataPaths(directory)
+  return new FeedPast({ ledger, floor, book, catchUp, audit, signer, now: base.now, recoveryKeys, maxFileBytes })
+}
+
 function createOperations(base: Base, stores: Stores, parts: OperationParts): OpenOperations {
   const { identity, now } = base
   const { ledger, book, runs, audit, access } = stores
@@ -274,6 +309,7 @@ function createOperations(base: Base, stores: Stores, parts: OperationParts): Op
     publicKey: identity.publicKey,
     now,
     reach: base.reach,
+    setTimer: setUnrefTimer,
   })
   const replications = new ReplicationOperations({
     book,
@@ -293,6 +329,7 @@ function createOperations(base: Base, stores: Stores, parts: OperationParts): Op
     ...createMaintenance(stores, parts),
     feedTypes: FEED_TYPES,
     feeds,
+    past: createFeedPast(base, stores, parts.directory),
     replications,
     status,
     access,
@@ -310,6 +347,7 @@ function createOperations(base: Base, stores: Stores, parts: OperationParts): Op
 export async function openNode(options: NodeOptions): Promise<RunningNode> {
   const { directory, log } = options
   await using stack = new AsyncDisposableStack()
+  await verifyNotNewer(directory)
   const config = parseConfig({ ...(await readConfig(directory)), ...options.overrides }, 'the options given')
   const identity = await openIdentity(dataPaths(directory).identity)
   const base: Base = {
@@ -322,6 +360,7 @@ export async function openNode(options: NodeOptions): Promise<RunningNode> {
   }
   const stopping = new AbortController()
   const stores = await openStores(directory, base, stack)
+  await markSchema(directory)
   const host = stack.use(await openLibp2pHost({ identity, listen: config.listen, announce: config.announce, log }))
   const mesh = createMesh(base, stores, host, stack)
   const fetchBlob = createDemandFetch({
@@ -329,11 +368,21 @@ export async function openNode(options: NodeOptions): Promise<RunningNode> {
     registry: stores.ledger.registry,
     fetcher: mesh.fetcher,
     stopping: stopping.signal,
+    setTimer: setUnrefTimer,
   })
   const operations = createOperations(base, stores, { mesh, host, directory, fetchBlob })
   await serveMesh(stores, mesh, host)
   await mesh.announcer.start()
   mesh.replicator.start()
+  const sweep = stack.use(
+    new LeftoverSweep({
+      ledger: stores.ledger,
+      setTimer: setUnrefTimer,
+      onFailure: (error) =>
+        log.warn({ err: error }, 'what replaced states left could not be removed; tried again later'),
+    }),
+  )
+  sweep.start()
   const server = stack.use(await openHttpServer({ operations, config, log }))
   operations.setHttpUrl(server.url)
   await writeRunFile(directory, server.url)

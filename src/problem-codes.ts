@@ -7,7 +7,12 @@ export const PROBLEM_CODES = {
   LINK_REFUSED: 'A node tried to link and was refused.',
   FEED_STALE: 'The newest manifest of a replicated feed has expired: its owner has been silent for too long.',
   FEED_RESTORED: 'The node was restored from a backup and must catch up with its own past before it signs.',
-  FEED_FORKED: 'The owner of a feed signed two different states under one number.',
+  FEED_FORKED:
+    'The owner of a feed signed two different states under one number: nobody follows it before a new epoch.',
+  RECOVERY_KEY_HERE: 'The recovery key of a feed lies on the node itself, where it is lost or stolen along with it.',
+  ROWS_RETURNED: 'A new epoch of a source brought rows back that were gone; they are hidden until an operator answers.',
+  ROWS_LOST: 'A new epoch of a source lacks rows that were here, or has older values.',
+  DATABASE_REBUILT: 'The database was lost and rebuilt from the essentials file; content is still to come from peers.',
   IDENTITY_DUPLICATED: 'Two live nodes use one identity.',
   CLOCK_WRONG: 'The clock of this node is too far off to sign.',
   CLOCK_SKEW: 'The clocks of this node and of a peer differ by more than five minutes.',

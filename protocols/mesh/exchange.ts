@@ -9,6 +9,7 @@ import { decodeCbor, encodeCbor, record, type Shape, text } from '../../src/cata
 import { asFeedmeshError, FeedmeshError, isErrorCode } from '../../src/errors.ts'
 import type { Channel } from './channel.ts'
 import { encodeFrame, FrameReader, writeFrame } from './frames.ts'
+import { type ProgressRule, ProgressWatch, withProgress } from './progress.ts'
 
 /** Largest frame of any protocol here, bytes. */
 export const MAX_FRAME_BYTES = 1024 * 1024
@@ -64,11 +65,24 @@ export class Exchange<Out, In> implements AsyncDisposable {
   readonly #outShape: Shape<Out>
   readonly #inShape: Shape<In>
   readonly #what: string
+  readonly #watch: ProgressWatch | undefined
   #ended = false
 
-  constructor(channel: Channel, shapes: { readonly out: Shape<Out>; readonly in: Shape<In>; readonly what: string }) {
+  constructor(
+    channel: Channel,
+    shapes: {
+      readonly out: Shape<Out>
+      readonly in: Shape<In>
+      readonly what: string
+      /** What the other end has to give while it is waited for, from each `expect` on. */
+      readonly progress?: ProgressRule | undefined
+    },
+  ) {
     this.#channel = channel
-    this.#frames = new FrameReader(channel.receive())
+    const { progress } = shapes
+    this.#watch = progress === undefined ? undefined : new ProgressWatch(progress)
+    const received = channel.receive()
+    this.#frames = new FrameReader(progress === undefined ? received : withProgress(received, progress, this.#watch))
     this.#outShape = shapes.out
     this.#inShape = shapes.in
     this.#what = shapes.what
@@ -80,6 +94,11 @@ export class Exchange<Out, In> implements AsyncDisposable {
 
   async send(value: Out): Promise<void> {
     await writeFrame(this.#channel, encodeCbor(this.#outShape, value))
+  }
+
+  /** The rule of progress starts anew: what the other end gave so far does not count. */
+  expect(): void {
+    this.#watch?.restart()
   }
 
   /** Several values in one piece: one write instead of many. */

@@ -23,9 +23,9 @@ export interface ProgressRule {
 export async function* withProgress(
   source: AsyncIterable<Uint8Array>,
   rule: ProgressRule,
+  watch = new ProgressWatch(rule),
 ): AsyncGenerator<Uint8Array, void, void> {
   const iterator = source[Symbol.asyncIterator]()
-  const watch = new ProgressWatch(rule)
   let stoppedByReader = true
   try {
     for (;;) {
@@ -41,7 +41,8 @@ export async function* withProgress(
   }
 }
 
-class ProgressWatch {
+/** Judges one source. */
+export class ProgressWatch {
   readonly #rule: ProgressRule
   readonly #minBytes: number
   readonly #perMs: number
@@ -75,6 +76,18 @@ class ProgressWatch {
     this.#fail = undefined
     if (result.done !== true) this.#bytes += result.value.byteLength
     return result
+  }
+
+  /** Something new was asked for: what came before does not count, for or against the source. */
+  restart(): void {
+    this.#past = []
+    this.#bytes = 0
+    this.#waitedMs = 0
+    this.#cancelTimer?.()
+    this.#cancelTimer = undefined
+    if (this.#waitingSince === undefined) return
+    this.#waitingSince = this.#rule.now()
+    this.#arm()
   }
 
   stop(): void {

@@ -36,12 +36,13 @@ const TOKEN_PREFIX = 'fmt1_'
 const JOIN_PREFIX = 'fmj1_'
 const CHECKSUM_BYTES = 6
 
-function printable<T>(prefix: string, shape: Shape<T>, value: T): string {
+export function renderPrintable<T>(prefix: string, shape: Shape<T>, value: T): string {
   const body = encodeCbor(shape, value)
   return prefix + Buffer.concat([body, sha256(prefix, body).subarray(0, CHECKSUM_BYTES)]).toString('base64url')
 }
 
-function parsePrintable<T>(input: string, form: { prefix: string; shape: Shape<T>; name: string }): T {
+/** @throws TOKEN_MISTYPED */
+export function parsePrintable<T>(input: string, form: { prefix: string; shape: Shape<T>; name: string }): T {
   const compact = input.replace(/\s+/g, '')
   const mistyped = (why: string) =>
     new FeedmeshError(
@@ -63,7 +64,7 @@ function parsePrintable<T>(input: string, form: { prefix: string; shape: Shape<T
 }
 
 export function renderToken(token: SyncToken): string {
-  return printable(TOKEN_PREFIX, tokenShape, token)
+  return renderPrintable(TOKEN_PREFIX, tokenShape, token)
 }
 
 /** Blanks and line breaks around and inside are ignored. @throws TOKEN_MISTYPED */
@@ -72,7 +73,7 @@ export function parseToken(input: string): SyncToken {
 }
 
 export function renderJoinCode(code: JoinCode): string {
-  return printable(JOIN_PREFIX, joinCodeShape, code)
+  return renderPrintable(JOIN_PREFIX, joinCodeShape, code)
 }
 
 /** @throws TOKEN_MISTYPED */

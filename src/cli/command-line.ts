@@ -9,6 +9,7 @@ import { findCure } from './cures.ts'
 import { registerDoctorCommand } from './doctor.ts'
 import { registerExplainCommand } from './explain.ts'
 import { registerFeedCommands } from './feed.ts'
+import { registerFeedPastCommands } from './feed-past.ts'
 import { registerImportCommand } from './import.ts'
 import { registerInitCommand } from './init.ts'
 import { registerJoinCommand } from './join.ts'
@@ -31,6 +32,7 @@ const COMMANDS: readonly ((program: Command, act: Act) => void)[] = [
   registerDoctorCommand,
   registerExplainCommand,
   registerFeedCommands,
+  registerFeedPastCommands,
   registerPublishCommand,
   registerImportCommand,
   registerReplicationCommands,

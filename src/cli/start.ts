@@ -16,6 +16,8 @@ export function registerStartCommand(program: Command, act: Act): void {
       const { directory, output, signal } = context
       const overrides = parseNodeFlags(flags)
       await initWhenEmpty(context)
+      const { verifyNotNewer } = await import('../data-folder.ts')
+      await verifyNotNewer(directory)
       const config = parseConfig({ ...(await readConfig(directory)), ...overrides }, 'the configuration')
       const { openNode } = await import('../node.ts')
       const { createLog } = await import('../log.ts')

@@ -5,7 +5,8 @@ import type { FeedId } from '../catalog/charter.ts'
 import type { RowFile } from '../catalog/row.ts'
 import { FeedmeshError, isFeedmeshError } from '../errors.ts'
 import type { Ledger } from '../ledger/ledger.ts'
-import { StoredRow } from '../ledger/loaded-unit.ts'
+import { type LoadedUnit, rowBytes, StoredRow } from '../ledger/loaded-unit.ts'
+import type { ReturnedRows } from '../ledger/returned-rows.ts'
 import { listUnits } from '../ledger/view-index.ts'
 import type { BlobStore, ByteRange, StagedBlob, StageOptions } from '../store/blobs.ts'
 import {
@@ -42,6 +43,16 @@ function getStored(row: FeedRow): StoredRow {
   throw new FeedmeshError('INTERNAL', `row ${row.key} of ${row.unit} is not one of this feed's`)
 }
 
+/** Without what came back with a new epoch and nobody has answered for; undefined where nothing is left. */
+function withoutHidden(unit: LoadedUnit, returned: ReturnedRows): FeedUnit | undefined {
+  if (!returned.hidesIn(unit.unit)) return unit
+  const rows = unit.rows.filter((row) => !returned.isHidden(row))
+  if (rows.length === unit.rows.length) return unit
+  if (rows.length === 0 && unit.blocked.length === 0) return undefined
+  const { changedAtMs, blocked } = unit
+  return { unit: unit.unit, changedAtMs, rows, blocked, digest: returned.digestOf(unit, rows) }
+}
+
 export class LedgerFeed implements Feed {
   readonly name: string
   readonly #options: LedgerFeedOptions
@@ -62,16 +73,27 @@ export class LedgerFeed implements Feed {
   async findUnit(unit: string): Promise<FeedUnit | undefined> {
     const { ledger, feedId } = this.#options
     const loaded = await ledger.registry.loadUnit(ledger.registry.getView(feedId), unit)
-    return loaded.isEmpty ? undefined : loaded
+    return loaded.isEmpty ? undefined : withoutHidden(loaded, ledger.registry.returned)
   }
 
-  list(options: {
+  async *list(options: {
     readonly prefix?: string
     readonly after?: string
     readonly limit: number
   }): AsyncIterable<UnitSummary> {
-    const { ledger, feedId } = this.#options
-    return listUnits(ledger.registry.records, ledger.registry.getView(feedId).number, options)
+    const { registry } = this.#options.ledger
+    for await (const summary of listUnits(registry.records, registry.getView(this.#options.feedId), options)) {
+      if (!registry.returned.hidesIn(summary.unit)) yield summary
+      else yield* this.#summarizeVisible(summary)
+    }
+  }
+
+  /** Nothing for a unit of which nothing is left to be seen. */
+  async *#summarizeVisible(summary: UnitSummary): AsyncIterable<UnitSummary> {
+    const unit = await this.findUnit(summary.unit)
+    if (unit === undefined) return
+    const bytes = unit.rows.reduce((sum, row) => sum + rowBytes(getStored(row).row), 0)
+    yield { ...summary, rows: unit.rows.length, bytes }
   }
 
   async readMeta(row: FeedRow): Promise<Uint8Array> {

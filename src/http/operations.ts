@@ -241,6 +241,44 @@ export interface BackupReport {
   readonly bytes: number
 }
 
+/** What raising the epoch of a feed does. */
+export interface EpochPlan {
+  readonly name: string
+  readonly epoch: number
+  readonly nextEpoch: number
+  /** Rows that are here and go into the new epoch. */
+  readonly entries: number
+  /** Whether peers hold the proof that two states were signed under one number. */
+  readonly forked: boolean
+  /** States that were signed here and that nobody has given back. */
+  readonly lostStates: number
+  /** Peers that have not been asked yet what they hold of the feed. */
+  readonly unaskedPeers: readonly string[]
+  /** Peers that have to follow. */
+  readonly peers: number
+}
+
+export interface RecoveredFeed {
+  readonly feedId: string
+  readonly name: string
+  readonly generation: number
+  readonly epoch: number
+  readonly charterVersion: number
+}
+
+/** A row that a new epoch of a source undid. */
+export interface ReturnedRowSummary {
+  readonly feedId: string
+  readonly unit: string
+  readonly key: string
+  readonly kind: 'came back' | 'went back' | 'lost'
+  readonly epoch: number
+  readonly at: string
+  /** Whether clients of this node do not see it. */
+  readonly hidden: boolean
+  readonly answered: boolean
+}
+
 /** Who asks for a change, for the audit log. */
 export interface Actor {
   readonly name: string
@@ -273,6 +311,21 @@ export interface NodeOperations {
   openFeed(name: string): Feed
   isPublicRead(name: string): boolean
   publishFile(name: string, file: NativeFile, actor: Actor): Promise<{ readonly unit: string; readonly key: string }>
+
+  planEpoch(name: string): Promise<EpochPlan>
+  /** Begins a new epoch of a feed of this node with what is here of it. @throws MAY_NOT_SIGN */
+  raiseEpoch(name: string, actor: Actor): Promise<EpochPlan>
+  /** @throws NOT_FOUND when the key was taken off this node */
+  exportRecoveryKey(name: string, actor: Actor): Promise<{ readonly feedId: string; readonly key: string }>
+  forgetRecoveryKey(name: string, actor: Actor): Promise<void>
+  /** This node owns the feed of the recovery key from now on. @throws TOKEN_MISTYPED, FORBIDDEN, NOT_FOUND, EXISTS */
+  recoverFeed(
+    request: { readonly key: string; readonly as?: string; readonly charterVersion?: number },
+    actor: Actor,
+  ): Promise<RecoveredFeed>
+  /** Rows that new epochs of a feed's sources undid. */
+  listReturned(name: string): Promise<{ readonly rows: readonly ReturnedRowSummary[]; readonly total: number }>
+  answerReturned(name: string, answer: 'show' | 'hide', actor: Actor): Promise<{ readonly answered: number }>
 
   addReplication(replication: NewReplication, actor: Actor): Promise<ReplicationCreated>
   listReplications(): Promise<readonly ReplicationSummary[]>

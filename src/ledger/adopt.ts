@@ -16,6 +16,7 @@ import { keys } from '../store/keys.ts'
 import type { Write } from '../store/records.ts'
 import { CheckedTrie } from './checked-trie.ts'
 import type { FeedState } from './feed-state.ts'
+import { compareFloor, floorOf } from './floor.ts'
 import { StoredRow } from './loaded-unit.ts'
 import { RecordTrie } from './record-trie.ts'
 import type { Registry } from './registry.ts'
@@ -41,7 +42,7 @@ export interface VerifiedState extends FeedChange {
   readonly writes: Write[]
 }
 
-function verifyAttachments(received: ReceivedState): void {
+export function verifyAttachments(received: Omit<ReceivedState, 'puts' | 'drops'>): void {
   const { manifest, deps, revocations } = received
   if (!hashDeps(deps).equals(manifest.value.depsRoot))
     throw new FeedmeshError('FORGED', `the deps sent with feed ${received.feedId} are not the signed ones`)
@@ -104,4 +105,12 @@ export function isClosed(deps: Deps, states: ReadonlyMap<FeedId, FeedState>, abs
       manifest === undefined || manifest.epoch > dep.epoch || (manifest.epoch === dep.epoch && manifest.seq >= dep.seq)
     return isMet || absent.has(feedId)
   })
+}
+
+/** Its head may have been compared with a state before the one that its rows were. @throws CONFLICT */
+export function verifyNotOlder({ base, state }: VerifiedState): void {
+  const [before, next] = [base.manifest?.value, state.manifest?.value]
+  if (before === undefined || next === undefined) return
+  if (compareFloor(floorOf(state.charter.value, next), floorOf(base.charter.value, before)) < 0)
+    throw new FeedmeshError('CONFLICT', `a newer state of feed ${state.feedId} has come meanwhile`)
 }

@@ -2,6 +2,7 @@
 
 import { bool, bytes, decodeCbor, encodeCbor, nullable, record, type Shaped, text, uint } from '../catalog/cbor.ts'
 import { type Charter, charterShape, type FeedId, feedIdBytes, feedIdOf } from '../catalog/charter.ts'
+import { sha256 } from '../catalog/digest.ts'
 import { type Revocations, revocationsShape } from '../catalog/grant.ts'
 import { type Deps, depsShape, type Manifest, manifestShape } from '../catalog/manifest.ts'
 import { MAX_SIGNED_BYTES, openObject, type Signed } from '../catalog/signed.ts'
@@ -9,6 +10,7 @@ import { EMPTY_ROOT, type NodeRef } from '../catalog/trie.ts'
 import { FeedmeshError } from '../errors.ts'
 import { keys } from '../store/keys.ts'
 import type { Records, Write } from '../store/records.ts'
+import { HOW_TO_REBUILD } from '../store/stored-bytes.ts'
 import { decodeRoot, encodeRoot } from './node-codec.ts'
 
 export interface FeedState {
@@ -47,12 +49,27 @@ const storedLocalFeed = record({
 })
 export type LocalFeedRecord = Shaped<typeof storedLocalFeed>
 
-export function encodeLocalFeed(feed: LocalFeedRecord): Uint8Array {
-  return encodeCbor(storedLocalFeed, feed)
+/** Nothing signed vouches for what an operator chose: the record holds its own checksum. */
+const CHECKSUM_BYTES = 8
+
+function checksumOf(name: string, body: Uint8Array): Buffer {
+  return sha256(`local feed ${name}\n`, body).subarray(0, CHECKSUM_BYTES)
 }
 
-export function decodeLocalFeed(encoded: Uint8Array): LocalFeedRecord {
-  return decodeCbor(storedLocalFeed, encoded, 'stored feed')
+export function encodeLocalFeed(name: string, feed: LocalFeedRecord): Uint8Array {
+  const body = encodeCbor(storedLocalFeed, feed)
+  return Buffer.concat([body, checksumOf(name, body)])
+}
+
+/** @throws CORRUPT */
+export function decodeLocalFeed(name: string, encoded: Uint8Array): LocalFeedRecord {
+  const body = encoded.subarray(0, Math.max(0, encoded.length - CHECKSUM_BYTES))
+  if (!checksumOf(name, body).equals(encoded.subarray(body.length)))
+    throw new FeedmeshError(
+      'CORRUPT',
+      `the settings of feed ${JSON.stringify(name.slice(0, 80))} are damaged; ${HOW_TO_REBUILD}`,
+    )
+  return decodeCbor(storedLocalFeed, body, 'stored feed')
 }
 
 export function createFeedState(number: number, charter: Signed<Charter>): FeedState {
@@ -127,7 +144,8 @@ export async function readFeedStates(records: Records): Promise<FeedState[]> {
 export async function readLocalFeeds(records: Records): Promise<Map<string, LocalFeedRecord>> {
   const feeds = new Map<string, LocalFeedRecord>()
   for await (const [key, value] of records.scan(keys.localFeeds())) {
-    feeds.set(Buffer.from(key.subarray(1)).toString(), decodeLocalFeed(value))
+    const name = Buffer.from(key.subarray(1)).toString()
+    feeds.set(name, decodeLocalFeed(name, value))
   }
   return feeds
 }

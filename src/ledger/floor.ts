@@ -1,35 +1,66 @@
 /**
- * The floor: the highest manifest order ever signed or accepted, per feed, in a file outside the database.
+ * The floor: the highest manifest ever signed or accepted, per feed, with the charter it stands under, in a file outside the
+ * database. The file holds the checksum of what it says.
  *
  * Invariant: no manifest leaves this node before the file names it. So a database that is behind its floor file was
  * restored or lost: the node must not sign for its own feeds then, and refuses older manifests of others.
  */
 
-import { open, readFile, rename } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { readFile } from 'node:fs/promises'
 import type { FeedId } from '../catalog/charter.ts'
+import { sha256 } from '../catalog/digest.ts'
 import { compareOrder, type ManifestOrder } from '../catalog/manifest.ts'
 import { FeedmeshError } from '../errors.ts'
 import { noFaults, type ReachFaultPoint } from '../fault-points.ts'
-import { syncFolder } from '../store/folders.ts'
+import { replaceFile } from '../store/durable-file.ts'
+
+/** A manifest with the generation and the version of the charter it is signed under; both have one epoch. */
+export interface FloorOrder extends ManifestOrder {
+  readonly generation: number
+  readonly version: number
+}
+
+/** A later generation stands above every manifest of an earlier one. */
+export function compareFloor(a: FloorOrder, b: FloorOrder): number {
+  return a.generation - b.generation || compareOrder(a, b)
+}
+
+export function floorOf(
+  { generation, version }: { readonly generation: number; readonly version: number },
+  { epoch, seq, refresh }: ManifestOrder,
+): FloorOrder {
+  return { generation, version, epoch, seq, refresh }
+}
 
 export interface Floor {
-  find(feedId: FeedId): ManifestOrder | undefined
+  find(feedId: FeedId): FloorOrder | undefined
   /** Raises the floor in memory; never lowers it. */
-  raise(feedId: FeedId, order: ManifestOrder): void
+  raise(feedId: FeedId, order: FloorOrder): void
+  /** Every feed that has a floor. */
+  feeds(): FeedId[]
   /** Resolves when everything raised so far is on stable storage. */
   flush(): Promise<void>
 }
 
-function parseFloor(json: string, path: string): Map<FeedId, ManifestOrder> {
-  const entries = new Map<FeedId, ManifestOrder>()
+const FIELDS = ['generation', 'epoch', 'version', 'seq', 'refresh'] as const
+
+function parseEntry(feedId: string, order: unknown): FloorOrder {
+  if (!/^[0-9a-f]{64}$/.test(feedId) || !Array.isArray(order) || order.length !== FIELDS.length)
+    throw new TypeError(`entry ${feedId}`)
+  if (!order.every((number) => Number.isSafeInteger(number) && number >= 0)) throw new TypeError(`entry ${feedId}`)
+  const [generation, epoch, version, seq, refresh] = order as [number, number, number, number, number]
+  return { generation, epoch, version, seq, refresh }
+}
+
+function checksumOf(feeds: unknown): string {
+  return sha256(`feedmesh floor\n${JSON.stringify(feeds)}`).toString('hex')
+}
+
+function parseFloor(json: string, path: string): Map<FeedId, FloorOrder> {
   try {
-    for (const [feedId, order] of Object.entries(JSON.parse(json) as Record<string, unknown>)) {
-      if (!Array.isArray(order) || order.length !== 3 || !order.every(Number.isSafeInteger))
-        throw new TypeError(`entry ${feedId}`)
-      const [epoch, seq, refresh] = order as [number, number, number]
-      entries.set(feedId, { epoch, seq, refresh })
-    }
+    const { feeds, checksum } = JSON.parse(json) as { feeds: Record<string, unknown>; checksum: unknown }
+    if (checksum !== checksumOf(feeds)) throw new TypeError('the checksum is another')
+    return new Map(Object.entries(feeds).map(([feedId, order]) => [feedId, parseEntry(feedId, order)]))
   } catch (cause) {
     throw new FeedmeshError(
       'CORRUPT',
@@ -37,24 +68,31 @@ function parseFloor(json: string, path: string): Map<FeedId, ManifestOrder> {
       { cause },
     )
   }
-  return entries
+}
+
+function renderFloor(entries: ReadonlyMap<FeedId, FloorOrder>): string {
+  const feeds = Object.fromEntries([...entries].map(([id, order]) => [id, FIELDS.map((field) => order[field])]))
+  return `${JSON.stringify({ feeds, checksum: checksumOf(feeds) })}\n`
 }
 
 export class MemoryFloor implements Floor {
-  protected readonly entries: Map<FeedId, ManifestOrder>
+  protected readonly entries: Map<FeedId, FloorOrder>
 
-  constructor(entries = new Map<FeedId, ManifestOrder>()) {
+  constructor(entries = new Map<FeedId, FloorOrder>()) {
     this.entries = entries
   }
 
-  find(feedId: FeedId): ManifestOrder | undefined {
+  find(feedId: FeedId): FloorOrder | undefined {
     return this.entries.get(feedId)
   }
 
-  raise(feedId: FeedId, { epoch, seq, refresh }: ManifestOrder): void {
+  raise(feedId: FeedId, order: FloorOrder): void {
     const known = this.entries.get(feedId)
-    if (known === undefined || compareOrder({ epoch, seq, refresh }, known) > 0)
-      this.entries.set(feedId, { epoch, seq, refresh })
+    if (known === undefined || compareFloor(order, known) > 0) this.entries.set(feedId, order)
+  }
+
+  feeds(): FeedId[] {
+    return [...this.entries.keys()]
   }
 
   async flush(): Promise<void> {}
@@ -66,13 +104,13 @@ class FloorFile extends MemoryFloor {
   #dirty = false
   #writing: Promise<void> | undefined
 
-  constructor(path: string, entries: Map<FeedId, ManifestOrder>, reach: ReachFaultPoint) {
+  constructor(path: string, entries: Map<FeedId, FloorOrder>, reach: ReachFaultPoint) {
     super(entries)
     this.#path = path
     this.#reach = reach
   }
 
-  override raise(feedId: FeedId, order: ManifestOrder): void {
+  override raise(feedId: FeedId, order: FloorOrder): void {
     const before = this.entries.get(feedId)
     super.raise(feedId, order)
     if (this.entries.get(feedId) !== before) this.#dirty = true
@@ -95,14 +133,8 @@ class FloorFile extends MemoryFloor {
   }
 
   async #write(): Promise<void> {
-    const lines = Object.fromEntries(
-      [...this.entries].map(([id, { epoch, seq, refresh }]) => [id, [epoch, seq, refresh]]),
-    )
-    const temporary = `${this.#path}.new`
     try {
-      await writeSynced(temporary, `${JSON.stringify(lines)}\n`)
-      await rename(temporary, this.#path)
-      await syncFolder(dirname(this.#path))
+      await replaceFile(this.#path, renderFloor(this.entries))
     } catch (cause) {
       const full = (cause as NodeJS.ErrnoException).code === 'ENOSPC'
       throw new FeedmeshError(full ? 'STORAGE_FULL' : 'STORAGE_IO', `${this.#path} cannot be written`, { cause })
@@ -111,19 +143,13 @@ class FloorFile extends MemoryFloor {
   }
 }
 
-async function writeSynced(path: string, content: string): Promise<void> {
-  await using file = await open(path, 'w', 0o600)
-  await file.writeFile(content)
-  await file.sync()
-}
-
 /** @throws CORRUPT */
 export async function openFloor(path: string, reach: ReachFaultPoint = noFaults): Promise<Floor> {
-  let json = '{}'
+  let json: string | undefined
   try {
     json = await readFile(path, 'utf8')
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
   }
-  return new FloorFile(path, parseFloor(json, path), reach)
+  return new FloorFile(path, json === undefined ? new Map() : parseFloor(json, path), reach)
 }

@@ -13,43 +13,39 @@ function markOf(number: number): Uint8Array {
   return keys.fact(`${MARK}${number}`)
 }
 
-async function clearFeed(records: Records, number: number, generation: number): Promise<void> {
+async function clearFeed(records: Records, number: number): Promise<void> {
   for (const range of [
-    keys.rows(number, generation),
-    keys.nodes(number, generation),
+    keys.allRows(number),
+    keys.allNodes(number),
     keys.charters(number),
     keys.allOperations(number),
-    keys.viewRows(number),
-    keys.viewNodes(number),
-    keys.viewUnits(number),
+    keys.allViewRows(number),
+    keys.allViewNodes(number),
+    keys.allViewUnits(number),
+    keys.leftoversOf(number),
   ]) {
     await records.clear(range)
   }
   await records.write([
     { type: 'del', key: keys.state(number) },
     { type: 'del', key: keys.view(number) },
+    { type: 'del', key: keys.shadow(number) },
     { type: 'del', key: markOf(number) },
   ])
 }
 
 /** From here on the feed is unknown, also after a crash; `finishForgetting` removes what it left. */
-export async function beginForgetting(
-  records: Records,
-  feed: { readonly number: number; readonly generation: number },
-): Promise<void> {
-  const { number, generation } = feed
+export async function beginForgetting(records: Records, number: number): Promise<void> {
   await records.write([
     { type: 'del', key: keys.feed(number) },
-    { type: 'put', key: markOf(number), value: u32(generation) },
+    { type: 'put', key: markOf(number), value: u32(number) },
   ])
 }
 
 /** Removes what is left of forgotten feeds; does nothing when nothing is. */
 export async function finishForgetting(records: Records): Promise<void> {
-  const marks: (readonly [number: number, generation: number])[] = []
-  for await (const [key, value] of records.scan(under(keys.fact(MARK)))) {
-    const number = Number(Buffer.from(key.subarray(keys.fact(MARK).length)).toString())
-    marks.push([number, Buffer.from(value).readUInt32BE(0)])
-  }
-  for (const [number, generation] of marks) await clearFeed(records, number, generation)
+  const numbers: number[] = []
+  for await (const key of records.scanKeys(under(keys.fact(MARK))))
+    numbers.push(Number(Buffer.from(key.subarray(keys.fact(MARK).length)).toString()))
+  for (const number of numbers) await clearFeed(records, number)
 }

@@ -5,15 +5,7 @@
  * of it or nothing. Memory (the registry) follows the batch, never precedes it.
  */
 
-import {
-  type Charter,
-  DEFAULT_FRESHNESS,
-  type FeedId,
-  feedIdBytes,
-  feedIdOf,
-  signCharter,
-  succeedCharter,
-} from '../catalog/charter.ts'
+import { type Charter, type FeedId, feedIdBytes, feedIdOf, signCharter, succeedCharter } from '../catalog/charter.ts'
 import { MAX_REVOCATIONS, type Revocations } from '../catalog/grant.ts'
 import type { Signed, Signer } from '../catalog/signed.ts'
 import { createSeedSigner } from '../catalog/token.ts'
@@ -22,14 +14,19 @@ import type { ReachFaultPoint } from '../fault-points.ts'
 import type { BlobStore } from '../store/blobs.ts'
 import { keys, u32 } from '../store/keys.ts'
 import type { Records, Write } from '../store/records.ts'
-import { isClosed, type VerifiedState } from './adopt.ts'
+import { isClosed, type VerifiedState, verifyNotOlder } from './adopt.ts'
 import { charterWrite, createFeedState, encodeLocalFeed, type FeedState, stateWrite } from './feed-state.ts'
-import type { Floor } from './floor.ts'
+import { type Floor, floorOf } from './floor.ts'
 import { beginForgetting, finishForgetting } from './forget.ts'
 import { depsOf, NO_CHANGE, type SigningContext, type StateTotals, signRefresh, signState } from './own-manifest.ts'
 import { applyDraft, FeedDrafter, type PlannedChange } from './publish.ts'
 import { type LocalFeed, Registry } from './registry.ts'
-import { changeViews, type FeedChange } from './transitions.ts'
+import { spendShadow, verifyShadow } from './shadow-adoption.ts'
+import { Shadows } from './shadows.ts'
+import { type Beginning, firstCharter } from './succession.ts'
+import type { FeedChange } from './transitions.ts'
+import type { ViewBuild } from './view-build.ts'
+import { Views } from './views.ts'
 
 export interface LedgerOptions {
   readonly records: Records
@@ -43,8 +40,13 @@ export interface LedgerOptions {
   readonly reach: ReachFaultPoint
   /** Operations of a feed's log that are kept at least; DEFAULT_KEPT_OPERATIONS unless told. */
   readonly keptOperations?: number
-  /** @throws MAY_NOT_SIGN when the clock is not to be trusted, or the feed's past has not been caught up with */
-  readonly verifyMaySign: (feedId: FeedId) => void
+  /** Rows that may be looked at again in memory when feeds come to count otherwise; MANY_ROWS unless told. */
+  readonly manyRows?: number
+  /**
+   * `beginning`: of an epoch or generation, which needs no past to be caught up with.
+   * @throws MAY_NOT_SIGN when the clock is not to be trusted, or the feed's past has not been caught up with
+   */
+  readonly verifyMaySign: (feedId: FeedId, beginning?: 'beginning') => void
 }
 
 export interface NewFeed {
@@ -81,7 +83,10 @@ export type LedgerListener = (feedId: FeedId) => void
 
 export class Ledger {
   readonly registry: Registry
+  /** States that are on their way. */
+  readonly shadows: Shadows
   readonly #options: LedgerOptions
+  readonly #views: Views
   readonly #listeners = new Set<LedgerListener>()
   #tail: Promise<unknown> = Promise.resolve()
   #waiting: Waiting[] = []
@@ -89,10 +94,16 @@ export class Ledger {
   private constructor(registry: Registry, options: LedgerOptions) {
     this.registry = registry
     this.#options = options
+    this.shadows = new Shadows(options)
+    this.#views = new Views({ ...options, registry })
   }
 
   static async open(options: LedgerOptions): Promise<Ledger> {
-    return new Ledger(await Registry.open(options.records), options)
+    const registry = await Registry.open(options.records)
+    // The last process may have ended between the batch and the floor file.
+    for (const { feedId, charter, manifest } of registry.states.values())
+      if (manifest !== undefined) options.floor.raise(feedId, floorOf(charter.value, manifest.value))
+    return new Ledger(registry, options)
   }
 
   /** Called after every commit with each feed whose state changed. Returns the function that unsubscribes. */
@@ -108,15 +119,21 @@ export class Ledger {
     return run
   }
 
+  /** Runs `work`, which commits `changes` (or nearly those), alone; large indexes that it needs are built before. */
+  #committing<T>(changes: () => readonly FeedChange[], work: (built: readonly ViewBuild[]) => Promise<T>): Promise<T> {
+    return this.#views.around(changes, (alone) => this.#exclusive(alone), work)
+  }
+
   #signing(feedId: FeedId): SigningContext {
     const view = this.registry.views.get(feedId)
     const deps = view === undefined ? [] : depsOf(view.closure, this.registry.states)
-    return { signer: this.#options.signer, nowMs: this.#options.now(), deps }
+    const refreshFloor = this.#options.floor.find(feedId)?.refresh ?? 0
+    return { signer: this.#options.signer, nowMs: this.#options.now(), deps, refreshFloor }
   }
 
   /** Signs `state` (a feed of this node) as the successor of what the registry has of it. */
-  #sign(state: FeedState, totals: StateTotals): FeedState {
-    this.#options.verifyMaySign(state.feedId)
+  #sign(state: FeedState, totals: StateTotals, beginning?: 'beginning'): FeedState {
+    this.#options.verifyMaySign(state.feedId, beginning)
     const context = this.#signing(state.feedId)
     return { ...state, deps: context.deps, manifest: signState(state, totals, context) }
   }
@@ -126,16 +143,18 @@ export class Ledger {
     changes: readonly FeedChange[],
     writes: readonly Write[],
     reached: 'publish.committed' | 'adopt.committed',
+    built: readonly ViewBuild[] = [],
   ): Promise<void> {
-    const views = await changeViews(this.registry, changes, this.#options.now())
+    const views = await this.#views.change(changes, built)
     const batch = [...writes]
     for (const write of views.writes) batch.push(write)
     for (const { state } of changes) batch.push(stateWrite(state))
-    await this.#options.records.write(batch)
+    await this.#views.write(batch, changes, views)
     this.#options.reach(reached)
     this.registry.apply({ states: changes.map((change) => change.state), views: views.views, units: views.units })
     for (const { state } of changes) {
-      if (state.manifest !== undefined) this.#options.floor.raise(state.feedId, state.manifest.value)
+      if (state.manifest !== undefined)
+        this.#options.floor.raise(state.feedId, floorOf(state.charter.value, state.manifest.value))
       for (const listener of this.#listeners) listener(state.feedId)
     }
   }
@@ -150,7 +169,13 @@ export class Ledger {
       await finishForgetting(this.#options.records)
       const recoverySeed = randomBytes(32)
       const createdAt = now()
-      const charter = this.#firstCharter(feedType, createSeedSigner(recoverySeed).publicKey, createdAt)
+      const charter = firstCharter({
+        feedType,
+        owner: signer.publicKey,
+        recovery: createSeedSigner(recoverySeed).publicKey,
+        salt: randomBytes(16),
+        issuedAt: createdAt,
+      })
       const number = this.registry.nextFeedNumber()
       const unsigned = createFeedState(number, signCharter(charter, signer))
       const state = this.#sign(unsigned, NO_CHANGE)
@@ -162,7 +187,7 @@ export class Ledger {
       try {
         await this.#commit(
           [{ state, rows: new Map() }],
-          [...newFeedWrites(state), { type: 'put', key: keys.localFeed(name), value: encodeLocalFeed(record) }],
+          [...newFeedWrites(state), { type: 'put', key: keys.localFeed(name), value: encodeLocalFeed(name, record) }],
           'publish.committed',
         )
       } catch (error) {
@@ -171,22 +196,6 @@ export class Ledger {
       }
       return local
     })
-  }
-
-  #firstCharter(feedType: string, recovery: Uint8Array, issuedAt: number): Charter {
-    const { signer, randomBytes } = this.#options
-    const order = { generation: 0, epoch: 1, version: 1 }
-    const empty = { feedId: null, previous: null, indexKeys: [], includes: [], lastGood: null }
-    return {
-      ...empty,
-      ...order,
-      feedType,
-      owner: signer.publicKey,
-      recovery,
-      salt: randomBytes(16),
-      issuedAt,
-      freshness: DEFAULT_FRESHNESS,
-    }
   }
 
   /** The feed is no longer served or signed here. Its rows stay until `gc`. @throws NOT_FOUND */
@@ -205,12 +214,23 @@ export class Ledger {
     return this.#exclusive(work)
   }
 
+  /** States that no view counts, and whose next one nobody is fetching. */
+  unusedStates(): FeedState[] {
+    return this.registry.unusedStates().filter((state) => !this.shadows.isOpen(state.feedId))
+  }
+
+  /** Removes what replaced states and given up ones left, ten minutes after they were. */
+  async clearLeftovers(signal?: AbortSignal): Promise<void> {
+    await this.#views.clearLeftovers(signal)
+    await this.shadows.clearIdle()
+  }
+
   /** Forgets feeds that no view counts: their rows, trie, log and charters. The floor remembers them. */
   forgetUnused(): Promise<number> {
     return this.#exclusive(async () => {
-      const unused = this.registry.unusedStates()
+      const unused = this.unusedStates()
       for (const state of unused) {
-        await beginForgetting(this.#options.records, state)
+        await beginForgetting(this.#options.records, state.number)
         this.registry.states.delete(state.feedId)
         this.#options.reach('forget.begun')
       }
@@ -236,16 +256,35 @@ export class Ledger {
 
   /** Signs a new version of the charter of a feed of this node, and a manifest under it. */
   amendCharter(feedId: FeedId, amend: (charter: Charter) => Partial<Charter>): Promise<void> {
-    return this.#exclusive(async () => {
+    const amended = (): FeedState => {
       const state = this.registry.getState(feedId)
       const next = succeedCharter(state.charter, this.#options.now())
-      const charter = signCharter({ ...next, ...amend(next) }, this.#options.signer)
-      const signed = this.#sign({ ...state, charter }, NO_CHANGE)
-      await this.#commit(
-        [{ state: signed, rows: new Map() }],
-        [charterWrite(state.number, charter)],
-        'publish.committed',
-      )
+      return { ...state, charter: signCharter({ ...next, ...amend(next) }, this.#options.signer) }
+    }
+    const proposed = () => [{ state: amended(), rows: new Map() }]
+    return this.#committing(proposed, async (built) => {
+      const state = this.#sign(amended(), NO_CHANGE)
+      const writes = [charterWrite(state.number, state.charter)]
+      await this.#commit([{ state, rows: new Map() }], writes, 'publish.committed', built)
+    })
+  }
+
+  /** Signs what is here of a feed as the first state of an epoch or generation, whose charter `begin` gives. */
+  beginAnew(feedId: FeedId, begin: (state: FeedState) => Promise<Beginning>): Promise<void> {
+    return this.#exclusive(async () => {
+      const { charter, writes, local } = await begin(this.registry.getState(feedId))
+      const state = this.registry.getState(feedId)
+      const signed = this.#sign({ ...state, charter, logFrom: 0 }, NO_CHANGE, 'beginning')
+      if (local !== undefined) this.registry.setLocal(local.name, local)
+      try {
+        await this.#commit([{ state: signed, rows: new Map() }], writes, 'publish.committed')
+      } catch (error) {
+        if (local !== undefined) this.registry.setLocal(local.name, undefined)
+        throw error
+      }
+      // Logs of earlier epochs are read by nobody any more.
+      const { gte } = keys.allOperations(state.number)
+      await this.#options.records.clear({ gte, lt: keys.operation(state.number, charter.value.epoch, 0) })
     })
   }
 
@@ -322,24 +361,32 @@ export class Ledger {
    */
   adopt(adoption: Adoption): Promise<void> {
     const { verified, absent } = adoption
-    return this.#exclusive(async () => {
-      await adoption.verifyReady()
-      const states = new Map(this.registry.states)
-      for (const one of verified) {
-        if (this.registry.states.get(one.state.feedId) !== one.base) {
-          throw new FeedmeshError('CONFLICT', `feed ${one.state.feedId} changed while its next state was fetched`)
+    return this.#committing(
+      () => verified,
+      async (built) => {
+        await adoption.verifyReady()
+        const states = new Map(this.registry.states)
+        for (const one of verified) {
+          if (this.registry.states.get(one.state.feedId) !== one.base) {
+            throw new FeedmeshError('CONFLICT', `feed ${one.state.feedId} changed while its next state was fetched`)
+          }
+          verifyNotOlder(one)
+          verifyShadow(one)
+          this.registry.forks.verifyBelow(one.state)
+          states.set(one.state.feedId, one.state)
         }
-        states.set(one.state.feedId, one.state)
-      }
-      for (const one of verified) {
-        if (!isClosed(one.state.deps, states, absent))
-          throw new FeedmeshError('CONFLICT', `feed ${one.state.feedId} depends on states that are not here yet`)
-      }
-      this.#options.reach('adopt.verified')
-      const writes: Write[] = [...adoption.writes]
-      for (const one of verified) for (const write of one.writes) writes.push(write)
-      await this.#commit(verified, writes, 'adopt.committed')
-    })
+        for (const one of verified) {
+          const { deps } = one.state
+          if (!isClosed(deps, states, new Set([...absent, ...this.registry.forks.barredOf(deps)])))
+            throw new FeedmeshError('CONFLICT', `feed ${one.state.feedId} depends on states that are not here yet`)
+        }
+        this.#options.reach('adopt.verified')
+        const writes: Write[] = [...adoption.writes]
+        for (const one of verified) for (const write of one.writes) writes.push(write)
+        await this.#commit(verified, writes, 'adopt.committed', built)
+        for (const one of verified) spendShadow(one)
+      },
+    )
   }
 }
 

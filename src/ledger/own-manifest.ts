@@ -32,6 +32,8 @@ export interface SigningContext {
   readonly signer: Signer
   readonly nowMs: number
   readonly deps: Deps
+  /** How often the floor file says that the state was signed again. */
+  readonly refreshFloor: number
 }
 
 /** `state` has the charter, revocations and root to sign over, and the manifest to follow. */
@@ -69,7 +71,12 @@ export function signState(state: FeedState, totals: StateTotals, context: Signin
 export function signRefresh(state: FeedState, last: Signed<Manifest>, context: SigningContext): Signed<Manifest> {
   const times = { issuedAt: context.nowMs, expiresAt: context.nowMs + state.charter.value.freshness.manifestTtlMs }
   return signManifest(
-    { ...last.value, ...times, refresh: last.value.refresh + 1, depsRoot: hashDeps(context.deps) },
+    {
+      ...last.value,
+      ...times,
+      refresh: Math.max(last.value.refresh, context.refreshFloor) + 1,
+      depsRoot: hashDeps(context.deps),
+    },
     context.signer,
   )
 }

@@ -1,7 +1,14 @@
 /** Tries over the records of the store: a feed's state (leaves = rows) and a feed's view (leaves = digests). */
 
 import { rowDigest } from '../catalog/row.ts'
-import { type InnerNode, packPath, type TrieEntry, type TrieSource, type TrieUpdate } from '../catalog/trie.ts'
+import {
+  type InnerNode,
+  type NodeRef,
+  packPath,
+  type TrieEntry,
+  type TrieSource,
+  type TrieUpdate,
+} from '../catalog/trie.ts'
 import { FeedmeshError } from '../errors.ts'
 import { after, keys } from '../store/keys.ts'
 import type { KeyRange, Records, Write } from '../store/records.ts'
@@ -47,10 +54,13 @@ export class RecordTrie implements TrieSource {
     })
   }
 
-  static ofView(records: Records, feed: number): RecordTrie {
+  static ofView(
+    records: Records,
+    { number, generation }: { readonly number: number; readonly generation: number },
+  ): RecordTrie {
     return new RecordTrie(records, {
-      nodeKey: (path) => keys.viewNode(feed, path),
-      entryKey: (place) => keys.viewRow(feed, place),
+      nodeKey: (path) => keys.viewNode(number, generation, path),
+      entryKey: (place) => keys.viewRow(number, generation, place),
       digestOf: (value) => Buffer.from(value),
     })
   }
@@ -89,4 +99,18 @@ export class RecordTrie implements TrieSource {
       return node === undefined ? { type: 'del', key } : { type: 'put', key, value: encodeInnerNode(node) }
     })
   }
+}
+
+/** Follows inner nodes from the root to the one that holds exactly what is under `slot`; undefined when that is a leaf or nothing. */
+export async function findInner(trie: RecordTrie, root: NodeRef, slot: string): Promise<NodeRef | undefined> {
+  let ref: NodeRef | undefined = root
+  while (ref !== undefined && !ref.leaf) {
+    const path: string = ref.path
+    if (path.startsWith(slot)) return ref
+    if (!slot.startsWith(path)) return undefined
+    const nibble = slot[path.length]
+    const node = await trie.getNode(path)
+    ref = node.children.find((child) => child.path[path.length] === nibble)
+  }
+  return undefined
 }

@@ -3,21 +3,25 @@
 import type { Charter, FeedId } from '../catalog/charter.ts'
 import { feedIdText } from '../catalog/charter.ts'
 import { Closure } from '../catalog/closure.ts'
-import { compareKeys, decodeRow, unitPlace } from '../catalog/row.ts'
 import { FeedmeshError } from '../errors.ts'
-import { keys, under } from '../store/keys.ts'
 import type { Records } from '../store/records.ts'
-import { readStored } from '../store/stored-bytes.ts'
+import { HOW_TO_REBUILD, readStored } from '../store/stored-bytes.ts'
 import { type FeedState, type LocalFeedRecord, readFeedStates, readLocalFeeds } from './feed-state.ts'
-import { LoadedUnit, StoredRow } from './loaded-unit.ts'
+import { Forks } from './forks.ts'
+import type { StoredRow } from './loaded-unit.ts'
+import { LoadedUnit } from './loaded-unit.ts'
+import { ReturnedRows } from './returned-rows.ts'
 import { verifyStoredState } from './stored-state.ts'
-import { findUnitSummary, readViewTotals, type ViewTotals } from './view-index.ts'
+import { readUnitRows } from './unit-rows.ts'
+import { EMPTY_VIEW, findStoredView, findUnitSummary, type ViewTotals } from './view-index.ts'
 
 /** A feed as its clients see it. Kept for the feeds of this node and for those that they include directly. */
 export interface View {
   readonly feedId: FeedId
   readonly number: number
   readonly closure: Closure
+  /** Names its index in the store; see `keys.viewRow`. */
+  readonly generation: number
   readonly totals: ViewTotals
 }
 
@@ -57,6 +61,11 @@ class UnitCache {
     }
   }
 
+  /** Forgets all units of a view. */
+  clear(view: FeedId): void {
+    for (const [name, { unit }] of this.#units) if (name === UnitCache.name(view, unit)) this.delete(view, unit)
+  }
+
   delete(view: FeedId, unit: string): void {
     const name = UnitCache.name(view, unit)
     this.#rows -= (this.#units.get(name)?.rows.length ?? -1) + 1
@@ -76,25 +85,33 @@ function verifyLocalFeed({ name, id, feedType }: LocalFeed, charter: Charter | u
   if (charter?.feedType === feedType) return
   throw new FeedmeshError(
     'CORRUPT',
-    `feed ${name} stands for feed ${id} of type ${feedType}, which is not in the database; stop the node, move its data folder away and restore it from a backup`,
+    `feed ${name} stands for feed ${id} of type ${feedType}, which is not in the database; ${HOW_TO_REBUILD}`,
   )
 }
 
 export class Registry {
   readonly records: Records
+  readonly forks: Forks
+  readonly returned: ReturnedRows
   readonly states = new Map<FeedId, FeedState>()
   readonly locals = new Map<string, LocalFeed>()
   views: ReadonlyMap<FeedId, View> = new Map()
   readonly #units = new UnitCache()
+  /** States that were replaced as a whole and whose rows are still here, for peers that are reading them. */
+  readonly #replaced = new Set<FeedState>()
   /** Counts changes; a unit that was read while it moved is not cached. */
   #revision = 0
 
-  private constructor(records: Records) {
+  private constructor(records: Records, told: { readonly forks: Forks; readonly returned: ReturnedRows }) {
     this.records = records
+    this.forks = told.forks
+    this.returned = told.returned
   }
 
   static async open(records: Records): Promise<Registry> {
-    const registry = new Registry(records)
+    const forks = await readStored('the proof of a fork', () => Forks.open(records))
+    const returned = await readStored('a returned row', () => ReturnedRows.open(records))
+    const registry = new Registry(records, { forks, returned })
     for (const state of await readStored('a feed', () => readFeedStates(records))) {
       await verifyStoredState(records, state)
       registry.states.set(state.feedId, state)
@@ -111,7 +128,10 @@ export class Registry {
         feedId: state.feedId,
         number: state.number,
         closure,
-        totals: await readStored('a view', () => readViewTotals(records, state.number)),
+        ...((await readStored('a view', () => findStoredView(records, state.number))) ?? {
+          totals: EMPTY_VIEW,
+          generation: 0,
+        }),
       })
     }
     registry.views = views
@@ -127,6 +147,23 @@ export class Registry {
     const state = this.states.get(feedId)
     if (state === undefined) throw new FeedmeshError('NOT_FOUND', `no feed with id ${feedId} is known here`)
     return state
+  }
+
+  /** The state of a feed with this root: the current one, or one that was replaced a moment ago. */
+  findServed(feedId: FeedId, stateRoot: Uint8Array): FeedState | undefined {
+    const current = this.states.get(feedId)
+    const states = current === undefined ? [] : [current, ...this.#replaced]
+    return states.find((state) => state.feedId === feedId && Buffer.compare(state.root.hash, stateRoot) === 0)
+  }
+
+  /** `findServed` gives it until `dropReplaced`. */
+  keepReplaced(state: FeedState): void {
+    this.#replaced.add(state)
+  }
+
+  dropReplaced({ number, generation }: { readonly number: number; readonly generation: number }): void {
+    for (const state of this.#replaced)
+      if (state.number === number && state.generation === generation) this.#replaced.delete(state)
   }
 
   /** @throws NOT_FOUND */
@@ -175,13 +212,7 @@ export class Registry {
   async readSource(feedId: FeedId, unit: string): Promise<StoredRow[]> {
     const state = this.states.get(feedId)
     if (state === undefined || state.root.count === 0) return []
-    const prefix = keys.row(state.number, state.generation, unitPlace(state.charter.value.salt, unit))
-    const rows: StoredRow[] = []
-    for await (const [, value] of this.records.scan(under(prefix))) {
-      const row = decodeRow(value)
-      if (row.unit === unit) rows.push(new StoredRow(row, feedId))
-    }
-    return rows.sort((a, b) => compareKeys(a.key, b.key))
+    return await readUnitRows(this.records, state, unit)
   }
 
   async loadUnit(view: View, unit: string): Promise<LoadedUnit> {
@@ -193,7 +224,7 @@ export class Registry {
       const rows = await this.readSource(feedId, unit)
       if (rows.length > 0) sources.set(feedId, rows)
     }
-    const changedAtMs = (await findUnitSummary(this.records, view.number, unit))?.changedAtMs ?? 0
+    const changedAtMs = (await findUnitSummary(this.records, view, unit))?.changedAtMs ?? 0
     const loaded = new LoadedUnit(unit, sources, { closure: view.closure, changedAtMs })
     if (revision === this.#revision && !loaded.isEmpty) this.#units.set(view.feedId, loaded)
     return loaded
@@ -202,6 +233,8 @@ export class Registry {
   apply(change: RegistryChange): void {
     this.#revision += 1
     for (const state of change.states ?? []) this.states.set(state.feedId, state)
+    for (const { feedId, generation } of change.views ?? [])
+      if (this.views.get(feedId)?.generation !== generation) this.#units.clear(feedId)
     if (change.views !== undefined) this.views = new Map(change.views.map((view) => [view.feedId, view]))
     for (const { view, unit } of change.units ?? []) {
       if (unit.isEmpty) this.#units.delete(view, unit.unit)

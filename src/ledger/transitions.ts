@@ -8,7 +8,7 @@ import type { Write } from '../store/records.ts'
 import type { FeedState } from './feed-state.ts'
 import { LoadedUnit, replaceRows, type StoredRow } from './loaded-unit.ts'
 import type { Registry, View } from './registry.ts'
-import { EMPTY_VIEW, indexView, type UnitTransition } from './view-index.ts'
+import { EMPTY_VIEW, indexView, type UnitTransition, viewWrite } from './view-index.ts'
 
 /** Rows of one feed that change: unit → key → the new row, undefined when it goes. */
 export type RowChanges = ReadonlyMap<string, ReadonlyMap<string, StoredRow | undefined>>
@@ -18,28 +18,47 @@ export interface FeedChange {
   readonly rows: RowChanges
 }
 
-export interface ViewChanges {
-  readonly writes: Write[]
-  readonly views: View[]
-  readonly units: { readonly view: FeedId; readonly unit: LoadedUnit }[]
+/** A view to be, once some changes are in force. */
+export interface ViewPlan {
+  /** The viewing feed. */
+  readonly state: FeedState
+  readonly old: View | undefined
+  readonly closure: Closure
+  /** Whether so much of it is looked at again that its index is better built anew. */
+  readonly isAnew: boolean
 }
+
+export interface ViewChange {
+  readonly writes: Write[]
+  readonly view: View
+  readonly units: readonly LoadedUnit[]
+}
+
+/** From more rows than this of feeds that come to count otherwise, the index is built anew: their units do not fit into memory. */
+export const MANY_ROWS = 10_000
 
 class ViewTransition {
   readonly #registry: Registry
   readonly #changes: ReadonlyMap<FeedId, FeedChange>
   readonly #old: View | undefined
   readonly closure: Closure
-  readonly #nowMs: number
 
-  constructor(
-    registry: Registry,
-    state: { changes: ReadonlyMap<FeedId, FeedChange>; old: View | undefined; closure: Closure; nowMs: number },
-  ) {
+  constructor(registry: Registry, changes: readonly FeedChange[], plan: Pick<ViewPlan, 'old' | 'closure'>) {
     this.#registry = registry
-    this.#changes = state.changes
-    this.#old = state.old
-    this.closure = state.closure
-    this.#nowMs = state.nowMs
+    this.#changes = new Map(changes.map((change) => [change.state.feedId, change]))
+    this.#old = plan.old
+    this.closure = plan.closure
+  }
+
+  /** Whether a member's rows are replaced as a whole, or too many are looked at again. */
+  isAnew(manyRows: number): boolean {
+    const isReplaced = [...this.#changes.values()].some(
+      ({ state }) => this.closure.members.has(state.feedId) && isReplacement(this.#registry, state),
+    )
+    const rows = [...new Set([...this.#movedMembers(), ...this.#restandingMembers()])].map(
+      (feedId) => this.#registry.states.get(feedId)?.root.count ?? 0,
+    )
+    return isReplaced || rows.reduce((sum, count) => sum + count, 0) > manyRows
   }
 
   /** Members whose standing changes: all their units are looked at again. */
@@ -74,7 +93,7 @@ class ViewTransition {
     return units
   }
 
-  async transition(unit: string): Promise<UnitTransition> {
+  async transition(unit: string, nowMs: number): Promise<UnitTransition> {
     const fresh = this.#old === undefined || this.#old.totals.root.count === 0
     const before = this.#old === undefined || fresh ? undefined : await this.#registry.loadUnit(this.#old, unit)
     const sources = new Map<FeedId, readonly StoredRow[]>()
@@ -85,46 +104,54 @@ class ViewTransition {
       const rows = replaceRows(known, this.#changes.get(feedId)?.rows.get(unit))
       if (rows.length > 0) sources.set(feedId, rows)
     }
-    const changedAtMs = Math.max(this.#nowMs, (before?.changedAtMs ?? 0) + 1)
+    const changedAtMs = Math.max(nowMs, (before?.changedAtMs ?? 0) + 1)
     return { unit, before, after: new LoadedUnit(unit, sources, { closure: this.closure, changedAtMs }) }
   }
 }
 
-function sameMembers(a: Closure, b: Closure): boolean {
+export function sameMembers(a: Closure, b: Closure): boolean {
   return a.standing === b.standing && JSON.stringify([...a.members]) === JSON.stringify([...b.members])
 }
 
-/** Every view as it is once `changes` (states and their rows) are in force. Reads the registry, changes nothing. */
-export async function changeViews(
-  registry: Registry,
-  changes: readonly FeedChange[],
-  nowMs: number,
-): Promise<ViewChanges> {
-  const byFeed = new Map(changes.map((change) => [change.state.feedId, change]))
+/** Whether the feed's rows are another generation than the one that counts. */
+export function isReplacement(registry: Registry, state: FeedState): boolean {
+  const known = registry.states.get(state.feedId)
+  return known !== undefined && known.generation !== state.generation
+}
+
+/** Every view as it is to be once `changes` (states and their rows) are in force. */
+export function planViews(registry: Registry, changes: readonly FeedChange[], manyRows = MANY_ROWS): ViewPlan[] {
   const states = new Map(registry.states)
   for (const change of changes) states.set(change.state.feedId, change.state)
-  const result: ViewChanges = { writes: [], views: [], units: [] }
-  for (const state of registry.viewedStates(states)) {
+  const isCharterChanged = changes.some(({ state }) => state.charter !== registry.states.get(state.feedId)?.charter)
+  return registry.viewedStates(states).map((state) => {
     const old = registry.views.get(state.feedId)
-    const charterChanged = changes.some(
-      (change) => change.state.charter !== registry.states.get(change.state.feedId)?.charter,
-    )
     const computed =
-      old === undefined || charterChanged
+      old === undefined || isCharterChanged
         ? new Closure(state.feedId, (id) => states.get(id)?.charter.value)
         : old.closure
-    const closure = old !== undefined && sameMembers(old.closure, computed) && !charterChanged ? old.closure : computed
-    const work = new ViewTransition(registry, { changes: byFeed, old, closure, nowMs })
-    const transitions: UnitTransition[] = []
-    for (const unit of await work.units()) transitions.push(await work.transition(unit))
-    let totals = old?.totals ?? EMPTY_VIEW
-    if (transitions.length > 0) {
-      const indexed = await indexView(registry.records, state.number, { totals, transitions })
-      totals = indexed.totals
-      for (const write of indexed.writes) result.writes.push(write)
-    }
-    for (const { after } of transitions) result.units.push({ view: state.feedId, unit: after })
-    result.views.push({ feedId: state.feedId, number: state.number, closure, totals })
-  }
-  return result
+    const closure =
+      old !== undefined && sameMembers(old.closure, computed) && !isCharterChanged ? old.closure : computed
+    return { state, old, closure, isAnew: new ViewTransition(registry, changes, { old, closure }).isAnew(manyRows) }
+  })
+}
+
+/** Changes the index of a view in place, unit by unit. Reads the registry, changes nothing. */
+export async function changeView(
+  registry: Registry,
+  changes: readonly FeedChange[],
+  plan: ViewPlan,
+  context: { readonly nowMs: number; readonly generation: number },
+): Promise<ViewChange> {
+  const { state, old, closure } = plan
+  const work = new ViewTransition(registry, changes, plan)
+  const transitions: UnitTransition[] = []
+  for (const unit of await work.units()) transitions.push(await work.transition(unit, context.nowMs))
+  const ref = { number: state.number, generation: context.generation }
+  const units = transitions.map(({ after }) => after)
+  const view = { feedId: state.feedId, closure, ...ref }
+  if (transitions.length === 0 && old !== undefined) return { writes: [], view: { ...view, totals: old.totals }, units }
+  const { totals, writes } = await indexView(registry.records, ref, { totals: old?.totals ?? EMPTY_VIEW, transitions })
+  writes.push(viewWrite(ref, totals))
+  return { writes, view: { ...view, totals }, units }
 }

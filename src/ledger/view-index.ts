@@ -24,11 +24,29 @@ export interface ViewTotals {
 
 export const EMPTY_VIEW: ViewTotals = { root: EMPTY_ROOT, entries: 0, bytes: 0 }
 
-const storedTotals = record({ root: [1, bytes({ max: 128 })], entries: [2, uint()], bytes: [3, uint()] })
-const storedSummary = record({ rows: [1, uint()], bytes: [2, uint()], changedAtMs: [3, uint()] })
-type StoredSummary = Shaped<typeof storedSummary>
+const storedTotals = record({
+  root: [1, bytes({ max: 128 })],
+  entries: [2, uint()],
+  bytes: [3, uint()],
+  generation: [4, uint()],
+})
+const storedSummary = record({
+  rows: [1, uint()],
+  bytes: [2, uint()],
+  changedAtMs: [3, uint()],
+  /** Rows that name files. */
+  entries: [4, uint()],
+})
+export type StoredSummary = Shaped<typeof storedSummary>
 
-const NO_SALT = new Uint8Array(0)
+export const NO_SALT = new Uint8Array(0)
+
+/** Names the index of a view in the store. */
+export interface ViewRef {
+  /** Local number of the feed. */
+  readonly number: number
+  readonly generation: number
+}
 
 export interface UnitTransition {
   readonly unit: string
@@ -36,37 +54,45 @@ export interface UnitTransition {
   readonly after: LoadedUnit
 }
 
-export async function readViewTotals(records: Records, number: number): Promise<ViewTotals> {
+/** undefined where no index was ever stored. */
+export async function findStoredView(
+  records: Records,
+  number: number,
+): Promise<{ readonly totals: ViewTotals; readonly generation: number } | undefined> {
   const stored = await records.find(keys.view(number))
-  if (stored === undefined) return EMPTY_VIEW
-  const { root, ...totals } = decodeCbor(storedTotals, stored, 'stored view')
-  return { root: decodeRoot(root), ...totals }
+  if (stored === undefined) return undefined
+  const { root, generation, ...totals } = decodeCbor(storedTotals, stored, 'stored view')
+  return { totals: { root: decodeRoot(root), ...totals }, generation }
+}
+
+/** Makes an index the one that counts. */
+export function viewWrite({ number, generation }: ViewRef, totals: ViewTotals): Write {
+  const value = encodeCbor(storedTotals, { ...totals, root: encodeRoot(totals.root), generation })
+  return { type: 'put', key: keys.view(number), value }
 }
 
 export async function findUnitSummary(
   records: Records,
-  number: number,
+  { number, generation }: ViewRef,
   unit: string,
 ): Promise<StoredSummary | undefined> {
-  const stored = await records.find(keys.viewUnit(number, unit))
+  const stored = await records.find(keys.viewUnit(number, generation, unit))
   return stored === undefined ? undefined : decodeCbor(storedSummary, stored, 'stored unit summary')
 }
 
 export async function* listUnits(
   records: Records,
-  number: number,
+  { number, generation }: ViewRef,
   options: { readonly prefix?: string; readonly after?: string; readonly limit: number },
 ): AsyncGenerator<UnitSummary> {
-  const prefix = keys.viewUnit(number, options.prefix ?? '')
-  const start = keys.viewUnit(number, '').length
-  const from =
-    options.after === undefined ? prefix : Buffer.concat([keys.viewUnit(number, options.after), Uint8Array.of(0)])
+  const keyOf = (unit: string) => keys.viewUnit(number, generation, unit)
+  const prefix = keyOf(options.prefix ?? '')
+  const start = keyOf('').length
+  const from = options.after === undefined ? prefix : Buffer.concat([keyOf(options.after), Uint8Array.of(0)])
   const gte = Buffer.compare(from, prefix) > 0 ? from : prefix
   for await (const [key, value] of records.scan({ gte, lt: after(prefix), limit: options.limit })) {
-    yield {
-      unit: Buffer.from(key.subarray(start)).toString(),
-      ...decodeCbor(storedSummary, value, 'stored unit summary'),
-    }
+    const { rows, bytes: sum, changedAtMs } = decodeCbor(storedSummary, value, 'stored unit summary')
+    yield { unit: Buffer.from(key.subarray(start)).toString(), rows, bytes: sum, changedAtMs }
   }
 }
 
@@ -83,7 +109,7 @@ interface Tally {
 }
 
 function count(tally: Tally, row: StoredRow | 'blocked' | undefined, sign: 1 | -1): void {
-  if (row === undefined || row === 'blocked' || row.files.length === 0) return
+  if (row === undefined || row === 'blocked' || !isEntry(row)) return
   tally.entries += sign
   tally.bytes += sign * rowBytes(row.row)
 }
@@ -107,21 +133,40 @@ function compareUnit(transition: UnitTransition, tally: Tally): { key: string; d
   return changes
 }
 
-function summaryWrite(number: number, { unit, after: now }: UnitTransition): Write {
-  const key = keys.viewUnit(number, unit)
-  if (now.isEmpty) return { type: 'del', key }
-  const sum = now.rows.reduce((total, row) => total + rowBytes(row.row), 0)
+function isEntry(row: StoredRow): boolean {
+  return row.files.length > 0
+}
+
+export function summaryOf(unit: LoadedUnit): StoredSummary {
   return {
-    type: 'put',
-    key,
-    value: encodeCbor(storedSummary, { rows: now.rows.length, bytes: sum, changedAtMs: now.changedAtMs }),
+    rows: unit.rows.length,
+    bytes: unit.rows.reduce((total, row) => total + rowBytes(row.row), 0),
+    changedAtMs: unit.changedAtMs,
+    entries: unit.rows.filter(isEntry).length,
   }
 }
 
-/** The writes that take the view of feed `number` from `totals` through `transitions` (distinct units). */
+/** Without `summary` the unit goes. */
+export function summaryWrite({ number, generation }: ViewRef, unit: string, summary: StoredSummary | undefined): Write {
+  const key = keys.viewUnit(number, generation, unit)
+  return summary === undefined ? { type: 'del', key } : { type: 'put', key, value: encodeCbor(storedSummary, summary) }
+}
+
+/** The place of a visible row and what the digest of the view says of it; undefined for a row that goes. */
+export interface VisibleChange {
+  readonly place: Buffer
+  readonly digest: Buffer | undefined
+}
+
+export function visibleWrite({ number, generation }: ViewRef, { place, digest }: VisibleChange): Write {
+  const key = keys.viewRow(number, generation, place)
+  return digest === undefined ? { type: 'del', key } : { type: 'put', key, value: digest }
+}
+
+/** Writes that take the index of a view from `totals` through `transitions` (distinct units); the view's own record is left to the caller. */
 export async function indexView(
   records: Records,
-  number: number,
+  view: ViewRef,
   state: { readonly totals: ViewTotals; readonly transitions: readonly UnitTransition[] },
 ): Promise<{ readonly totals: ViewTotals; readonly writes: Write[] }> {
   const tally: Tally = { entries: state.totals.entries, bytes: state.totals.bytes }
@@ -129,18 +174,15 @@ export async function indexView(
   const writes: Write[] = []
   for (const transition of state.transitions) {
     for (const { key, digest } of compareUnit(transition, tally)) {
-      const place = placeOf(NO_SALT, transition.unit, key)
-      changes.push({ place, digest })
-      const entryKey = keys.viewRow(number, place)
-      writes.push(digest === undefined ? { type: 'del', key: entryKey } : { type: 'put', key: entryKey, value: digest })
+      const change = { place: placeOf(NO_SALT, transition.unit, key), digest }
+      changes.push(change)
+      writes.push(visibleWrite(view, change))
     }
-    writes.push(summaryWrite(number, transition))
+    const { unit, after: now } = transition
+    writes.push(summaryWrite(view, unit, now.isEmpty ? undefined : summaryOf(now)))
   }
-  const trie = RecordTrie.ofView(records, number)
+  const trie = RecordTrie.ofView(records, view)
   const update = await updateTrie(trie, state.totals.root, changes)
-  writes.push(...trie.nodeWrites(update))
-  const totals = { root: update.root, ...tally }
-  const value = encodeCbor(storedTotals, { ...totals, root: encodeRoot(totals.root) })
-  writes.push({ type: 'put', key: keys.view(number), value })
-  return { totals, writes }
+  for (const write of trie.nodeWrites(update)) writes.push(write)
+  return { totals: { root: update.root, ...tally }, writes }
 }

@@ -24,6 +24,8 @@ export interface ProtocolLimits {
   readonly maxInboundStreams: number
   /** A handler that has not finished after this long is aborted. */
   readonly maxDurationMs: number
+  /** A stream on which nothing moves for this long is aborted; 30 s unless told. */
+  readonly idleMs?: number
 }
 
 export type PeerListener = (event: { readonly type: 'connected' | 'disconnected'; readonly peerId: string }) => void
@@ -50,10 +52,10 @@ export interface MeshHost extends AsyncDisposable {
   connect(peerId: string, addresses: readonly string[], signal: AbortSignal): Promise<void>
   /**
    * A new stream to a peer, over the live connection whoever dialled it, else after dialling the addresses of the book.
-   * The caller ends or aborts it; a channel on which nothing moves for 30 s is aborted.
+   * The caller ends or aborts it; a channel on which nothing moves for `idleMs` (30 s unless told) is aborted.
    * @throws PEER_UNREACHABLE, TIMEOUT; PEER_INVALID when the peer does not speak the protocol; BUSY too many are open
    */
-  open(peerId: string, protocol: string, signal: AbortSignal): Promise<Channel>
+  open(peerId: string, protocol: string, signal: AbortSignal, idleMs?: number): Promise<Channel>
   /** Keeps a connection to the peer for as long as the node runs: endless redial, jittered back-off of 1 s … 60 s. Repeat with other addresses to replace them. */
   keep(peerId: string, addresses: readonly string[]): void
   /** Stops redialling and closes the connection. */

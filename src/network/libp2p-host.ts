@@ -106,7 +106,7 @@ class Libp2pHost implements MeshHost {
     await this.#node.handle(
       protocol,
       (stream, connection) => {
-        const channel = this.#live.wrap(stream, connection, protocol)
+        const channel = this.#live.wrap(stream, connection, { protocol, idleMs: limits.idleMs })
         if (this.#stopping.signal.aborted) {
           channel.abort(abortError(this.#stopping.signal, protocol))
           return
@@ -128,11 +128,11 @@ class Libp2pHost implements MeshHost {
     await this.#dials.join(peerId, addresses.length > 0 ? addresses : (entry?.addresses ?? []), signal)
   }
 
-  async open(peerId: string, protocol: string, signal: AbortSignal): Promise<Channel> {
+  async open(peerId: string, protocol: string, signal: AbortSignal, idleMs?: number): Promise<Channel> {
     this.#check(peerId)
     for (const connection of this.#live.connectionsOf(peerId)) {
       try {
-        return await this.#live.open(connection, protocol, signal)
+        return await this.#live.open(connection, { protocol, idleMs }, signal)
       } catch (error) {
         // The connection may have died unnoticed; the next one, or a new one, may do.
         if (!isFeedmeshError(error, 'PEER_UNREACHABLE')) throw error
@@ -144,7 +144,7 @@ class Libp2pHost implements MeshHost {
     if (connection === undefined) {
       throw new FeedmeshError('PEER_UNREACHABLE', `${peerId} closed the connection as soon as it was open`)
     }
-    return this.#live.open(connection, protocol, signal)
+    return this.#live.open(connection, { protocol, idleMs }, signal)
   }
 
   keep(peerId: string, addresses: readonly string[]): void {

@@ -33,6 +33,12 @@ export interface LivePeer {
   movedSinceProbe: boolean
 }
 
+export interface StreamKind {
+  readonly protocol: string
+  /** The usual limit unless told. */
+  readonly idleMs?: number | undefined
+}
+
 export class LivePeers implements Disposable {
   readonly #options: LivePeersOptions
   readonly #peers = new Map<string, LivePeer>()
@@ -89,7 +95,8 @@ export class LivePeers implements Disposable {
   }
 
   /** @throws PEER_INVALID, PEER_UNREACHABLE, TIMEOUT, BUSY; what `signal` was aborted with */
-  async open(connection: Connection, protocol: string, signal: AbortSignal): Promise<StreamChannel> {
+  async open(connection: Connection, kind: StreamKind, signal: AbortSignal): Promise<StreamChannel> {
+    const { protocol } = kind
     const peerId = connection.remotePeer.toString()
     if (signal.aborted) throw abortError(signal, `opening ${protocol} to ${peerId}`)
     try {
@@ -97,19 +104,19 @@ export class LivePeers implements Disposable {
         signal: AbortSignal.any([signal, AbortSignal.timeout(OPEN_TIMEOUT_MS)]),
         maxOutboundStreams: MAX_OUTBOUND_STREAMS,
       })
-      return this.wrap(stream, connection, protocol)
+      return this.wrap(stream, connection, kind)
     } catch (error) {
       if (signal.aborted) throw abortError(signal, `opening ${protocol} to ${peerId}`)
       throw openStreamError(error, peerId, protocol)
     }
   }
 
-  wrap(stream: Stream, connection: Connection, protocol: string): StreamChannel {
+  wrap(stream: Stream, connection: Connection, { protocol, idleMs }: StreamKind): StreamChannel {
     const peer = this.#peers.get(connection.remotePeer.toString())
     const channel = new StreamChannel(stream, {
       remote: connection.remotePeer.toString(),
       protocol,
-      idleMs: this.#options.idleMs,
+      idleMs: idleMs ?? this.#options.idleMs,
       setTimer: this.#options.setTimer,
       onBytes: (direction, bytes) => {
         if (peer === undefined) return
@@ -164,7 +171,7 @@ export class LivePeers implements Disposable {
 
   #probe(peer: LivePeer, connection: Connection): PeerProbe {
     return new PeerProbe({
-      open: (signal) => this.open(connection, PING_PROTOCOL, signal),
+      open: (signal) => this.open(connection, { protocol: PING_PROTOCOL }, signal),
       isAlive: () => {
         const moved = peer.movedSinceProbe
         peer.movedSinceProbe = false

@@ -13,9 +13,11 @@ export interface MemoryStreamOptions {
   readonly protocol: string
   readonly dialler: string
   readonly listener: string
-  /** Delay of everything in one direction; 0: none, and no timer. */
-  readonly latencyMs: number
+  /** Delay of what is sent now, never such that it overtakes what was sent before; 0: none, and no timer. */
+  readonly transitMs: (from: string, bytes: number) => number
   readonly setTimer: SetTimer
+  /** An end at which nothing moves for this long is aborted (checked that often, so at most twice that). */
+  readonly idleMs?: { readonly dialler: number; readonly listener: number } | undefined
   readonly onBytes: (from: string, bytes: number) => void
 }
 
@@ -45,6 +47,8 @@ export class MemoryChannel implements HostChannel {
   #remoteEnded = false
   #discarding = false
   #broken: Error | undefined
+  #movedSinceCheck = false
+  #cancelIdle: (() => void) | undefined
 
   constructor(options: MemoryStreamOptions, local: string, remote: string) {
     this.remote = remote
@@ -54,8 +58,10 @@ export class MemoryChannel implements HostChannel {
     this.closed = closed.promise
     this.#settleClosed = closed.resolve
     this.#queue = new InboundQueue(() => {
+      this.#movedSinceCheck = true
       this.#wakeOther()
     })
+    this.#watchIdle()
   }
 
   join(other: MemoryChannel): void {
@@ -68,6 +74,7 @@ export class MemoryChannel implements HostChannel {
         this.#throwIfClosed()
         const piece = bytes.subarray(at, at + MAX_PIECE_BYTES)
         this.#options.onBytes(this.#local, piece.byteLength)
+        this.#movedSinceCheck = true
         this.#other?.arrive(piece)
         await this.#room()
       }
@@ -84,7 +91,7 @@ export class MemoryChannel implements HostChannel {
       this.#throwIfClosed()
       this.#ended = true
       const other = this.#other
-      this.#deliver(() => other?.endArrived())
+      this.#deliver(0, () => other?.endArrived())
       this.#settleIfDone()
       await Promise.resolve()
     })
@@ -95,7 +102,7 @@ export class MemoryChannel implements HostChannel {
     this.#break(reason)
     this.#queue.abort(reason)
     const other = this.#other
-    this.#deliver(() => other?.reset('it reset the stream'))
+    this.#deliver(0, () => other?.reset('it reset the stream'))
   }
 
   discard(): void {
@@ -114,8 +121,9 @@ export class MemoryChannel implements HostChannel {
 
   arrive(piece: Uint8Array): void {
     this.#travelling += piece.byteLength
-    this.#deliver(() => {
+    this.#other!.#deliver(piece.byteLength, () => {
       this.#travelling -= piece.byteLength
+      this.#movedSinceCheck = true
       if (!this.#discarding) this.#queue.push(piece)
       this.#wakeOther()
     })
@@ -136,9 +144,23 @@ export class MemoryChannel implements HostChannel {
     return this.#broken !== undefined || (this.#ended && this.#remoteEnded)
   }
 
-  #deliver(arrive: () => void): void {
-    if (this.#options.latencyMs === 0) arrive()
-    else this.#options.setTimer(arrive, this.#options.latencyMs)
+  /** What this end sends. */
+  #deliver(bytes: number, arrive: () => void): void {
+    const delayMs = this.#options.transitMs(this.#local, bytes)
+    if (delayMs === 0) arrive()
+    else this.#options.setTimer(arrive, delayMs)
+  }
+
+  #watchIdle(): void {
+    const { setTimer, protocol, dialler } = this.#options
+    const idleMs = this.#options.idleMs?.[this.#local === dialler ? 'dialler' : 'listener']
+    if (idleMs === undefined) return
+    this.#cancelIdle = setTimer(() => {
+      if (!this.#movedSinceCheck)
+        this.abort(new FeedmeshError('TIMEOUT', `nothing moved on ${protocol} with ${this.remote} for ${idleMs} ms`))
+      this.#movedSinceCheck = false
+      if (!this.#isClosed) this.#watchIdle()
+    }, idleMs)
   }
 
   /** Resolves when the other end's buffer takes more. */
@@ -163,11 +185,14 @@ export class MemoryChannel implements HostChannel {
   #break(reason: Error): void {
     this.#broken = reason
     this.wake()
+    this.#cancelIdle?.()
     this.#settleClosed(reason)
   }
 
   #settleIfDone(): void {
-    if (this.#ended && this.#remoteEnded) this.#settleClosed(undefined)
+    if (!this.#ended || !this.#remoteEnded) return
+    this.#cancelIdle?.()
+    this.#settleClosed(undefined)
   }
 
   #throwIfClosed(): void {

@@ -12,6 +12,13 @@ import type { MemoryChannel } from './memory-channel.ts'
 import { type MemoryConnection, type Network, otherEnd } from './memory-network.ts'
 import { type ConnectedPeer, describePeers } from './peer-states.ts'
 import type { RateMeter } from './rate-meter.ts'
+import { Redial } from './redial.ts'
+import { SharedDials } from './shared-dials.ts'
+import { startTimeLimit } from './timers.ts'
+
+/** As the libp2p host has them. */
+const ADDRESS_TIMEOUT_MS = 5000
+const OPEN_TIMEOUT_MS = 10_000
 
 interface MemoryPeer {
   readonly peerId: string
@@ -33,6 +40,12 @@ export class MemoryHost implements MeshHost {
   readonly #serving = new Set<Promise<void>>()
   readonly #listeners = new Set<PeerListener>()
   readonly #stopping = new AbortController()
+  readonly #redials = new Map<string, Redial>()
+  readonly #dials = new SharedDials({
+    dial: async (peerId, addresses, signal) => {
+      await this.#dial(peerId, addresses, signal)
+    },
+  })
 
   constructor(network: Network, peerId: string, address: string) {
     publicKeyFromPeerId(peerId)
@@ -56,17 +69,20 @@ export class MemoryHost implements MeshHost {
     const entry = this.#book.find(peerId)
     if (entry?.kept !== true) this.#book.note(peerId, addresses)
     if (this.#peers.has(peerId)) return
-    const connection = this.#dial(peerId, addresses.length > 0 ? addresses : (entry?.addresses ?? []))
-    await this.#network.travel(connection)
+    await this.#join(peerId, addresses.length > 0 ? addresses : (entry?.addresses ?? []), signal)
   }
 
-  async open(peerId: string, protocol: string, signal: AbortSignal): Promise<Channel> {
+  async #join(peerId: string, addresses: readonly string[], signal: AbortSignal): Promise<void> {
+    await this.#dials.join(peerId, addresses, AbortSignal.any([this.#stopping.signal, signal]))
+  }
+
+  async open(peerId: string, protocol: string, signal: AbortSignal, idleMs?: number): Promise<Channel> {
     this.#check(peerId, signal)
-    const live = [...(this.#peers.get(peerId)?.connections ?? [])].at(-1)
-    const connection = live ?? this.#dial(peerId, this.#book.find(peerId)?.addresses ?? [])
-    await this.#network.travel(connection)
+    if (!this.#peers.has(peerId)) await this.#join(peerId, this.#book.find(peerId)?.addresses ?? [], signal)
+    const connection = [...(this.#peers.get(peerId)?.connections ?? [])].at(-1)
+    if (connection !== undefined) await this.#travel(connection, signal)
     if (signal.aborted) throw abortError(signal, `opening ${protocol} to ${peerId}`)
-    if (!this.#inbound.has(connection)) {
+    if (connection === undefined || !this.#inbound.has(connection)) {
       throw new FeedmeshError('PEER_UNREACHABLE', `the connection to ${peerId} broke while opening ${protocol}`)
     }
     const other = otherEnd(connection, this)
@@ -76,7 +92,8 @@ export class MemoryHost implements MeshHost {
         `${peerId} does not speak ${protocol}; it may run another version of Feedmesh`,
       )
     }
-    const [near, far] = this.#network.openStream(connection, this, protocol)
+    const limits = { near: idleMs, far: other.#protocols.get(protocol)?.limits.idleMs }
+    const [near, far] = this.#network.openStream(connection, this, { protocol, idleMs: limits })
     other.#serve(far, protocol, connection)
     return near
   }
@@ -84,26 +101,43 @@ export class MemoryHost implements MeshHost {
   keep(peerId: string, addresses: readonly string[]): void {
     this.#check(peerId, this.#stopping.signal)
     this.#book.keep(peerId, addresses)
-    this.redialNow(peerId)
+    const { timers } = this.#network
+    if (timers === undefined || this.#redials.has(peerId)) {
+      this.redialNow(peerId)
+      return
+    }
+    this.#redials.set(
+      peerId,
+      new Redial({
+        ...timers,
+        dial: (signal) => this.#join(peerId, this.#book.find(peerId)?.addresses ?? [], signal),
+        isConnected: () => this.#peers.has(peerId),
+      }),
+    )
   }
 
   async release(peerId: string): Promise<void> {
+    this.#redials.get(peerId)?.[Symbol.dispose]()
+    this.#redials.delete(peerId)
     this.#book.release(peerId)
     this.dropConnections(peerId, 'the connection closed')
   }
 
   redialNow(peerId: string): void {
-    const entry = this.#book.find(peerId)
-    if (entry?.kept !== true || this.#peers.has(peerId) || this.#stopping.signal.aborted) return
+    if (this.#network.timers !== undefined) {
+      this.#redials.get(peerId)?.dialNow()
+      return
+    }
+    const isMissing = () =>
+      this.#book.find(peerId)?.kept === true && !this.#peers.has(peerId) && !this.#stopping.signal.aborted
+    if (!isMissing()) return
     // As with a socket, nobody is told before the caller goes on.
     queueMicrotask(() => {
-      if (this.#peers.has(peerId) || this.#stopping.signal.aborted || this.#book.find(peerId)?.kept !== true) return
-      try {
-        this.#dial(peerId, entry.addresses)
-      } catch (error) {
+      if (!isMissing()) return
+      this.#dial(peerId, this.#book.find(peerId)?.addresses ?? [], this.#stopping.signal).catch((error: unknown) => {
         // In the book as the last dial error; the next change of the network leads to the next try.
         this.#log.debug({ peer: peerId, err: error }, 'redial failed')
-      }
+      })
     })
   }
 
@@ -132,12 +166,20 @@ export class MemoryHost implements MeshHost {
     return this.#peers.get(peerId)
   }
 
-  vanish(): void {
+  /** What peers see of it comes `unnoticedMs` later. */
+  vanish(unnoticedMs = 0): void {
     if (this.#stopping.signal.aborted) return
-    this.#stopping.abort(new FeedmeshError('ABORTED', 'the node is stopping'))
+    const stopped = new FeedmeshError('ABORTED', 'the node is stopping')
+    this.#stopping.abort(stopped)
+    for (const redial of this.#redials.values()) redial[Symbol.dispose]()
+    this.#dials.close(stopped)
     this.#listeners.clear()
     this.#network.remove(this)
-    for (const peerId of this.#peers.keys()) this.dropConnections(peerId, 'the connection closed')
+    const drop = () => {
+      for (const peerId of this.#peers.keys()) this.dropConnections(peerId, 'the connection closed')
+    }
+    if (unnoticedMs === 0) drop()
+    else this.#network.setTimer(drop, unnoticedMs)
   }
 
   retryKept(): void {
@@ -158,6 +200,7 @@ export class MemoryHost implements MeshHost {
     peer.connections.add(connection)
     this.#inbound.set(connection, new Map())
     this.#book.noteSuccess(peerId)
+    this.#redials.get(peerId)?.connected()
     if (known === undefined) this.#announce({ type: 'connected', peerId })
   }
 
@@ -175,7 +218,8 @@ export class MemoryHost implements MeshHost {
     if (peer?.connections.delete(connection) !== true || peer.connections.size > 0) return
     this.#peers.delete(peerId)
     this.#announce({ type: 'disconnected', peerId })
-    this.redialNow(peerId)
+    if (this.#network.timers === undefined) this.redialNow(peerId)
+    else this.#redials.get(peerId)?.disconnected()
   }
 
   #describe(peer: MemoryPeer): ConnectedPeer {
@@ -191,6 +235,8 @@ export class MemoryHost implements MeshHost {
   }
 
   #serve(channel: MemoryChannel, protocol: string, connection: MemoryConnection): void {
+    // Nobody notices yet that this end is gone: it is silent.
+    if (this.#stopping.signal.aborted) return
     const served = this.#protocols.get(protocol)
     const byProtocol = this.#inbound.get(connection)
     if (served === undefined || byProtocol === undefined) {
@@ -211,13 +257,33 @@ export class MemoryHost implements MeshHost {
     void serving.then(() => this.#serving.delete(serving))
   }
 
-  #dial(peerId: string, addresses: readonly string[]): MemoryConnection {
+  /** What arrives at the far end arrives there in time. @throws as `open` does */
+  async #travel(connection: MemoryConnection, signal: AbortSignal): Promise<void> {
+    const { timers } = this.#network
+    if (timers === undefined) return await this.#network.travel(connection, this, signal)
+    using limit = startTimeLimit(timers.setTimer, OPEN_TIMEOUT_MS, this.#stopping.signal, signal)
+    await this.#network.travel(connection, this, limit.signal)
+  }
+
+  async #reach(peerId: string, address: string, signal: AbortSignal): Promise<void> {
+    const { timers } = this.#network
+    if (timers !== undefined) {
+      using limit = startTimeLimit(timers.setTimer, ADDRESS_TIMEOUT_MS, signal)
+      await this.#network.travelBothWays(this.peerId, peerId, limit.signal)
+    }
+    // One of the two may have dialled the other meanwhile; then there are two connections.
+    const connection = this.#network.connect(this, this.#network.getListener(this, peerId, address))
+    await this.#network.travel(connection, this, signal)
+  }
+
+  async #dial(peerId: string, addresses: readonly string[], signal: AbortSignal): Promise<void> {
     if (addresses.length === 0) throw new FeedmeshError('PEER_UNREACHABLE', `no address of ${peerId} is known`)
     const failures: string[] = []
     for (const address of addresses) {
       try {
-        return this.#network.dial(this, peerId, address)
+        return await this.#reach(peerId, address, signal)
       } catch (error) {
+        if (signal.aborted) throw abortError(signal, `dialling ${peerId} at ${address}`)
         failures.push(`${address}: ${error instanceof Error ? error.message : String(error)}`)
       }
     }

@@ -1,8 +1,13 @@
-/** Mesh hosts inside one process, with faults that a test can cause. No socket, and no timer unless latency is asked for. */
+/**
+ * Mesh hosts inside one process, with faults that a test can cause. No socket. Unless timers are handed in there are none but
+ * those of latency, no limit is enforced, and kept peers find each other at once; with timers, limits and redials are those
+ * of a real network.
+ */
 
 import type { SetTimer } from '../../protocols/mesh/progress.ts'
 import { FeedmeshError } from '../errors.ts'
 import type { Log } from '../log.ts'
+import { abortError } from './dial-errors.ts'
 import type { MeshHost } from './host.ts'
 import { createMemoryStream, type MemoryChannel } from './memory-channel.ts'
 import { MemoryHost } from './memory-host.ts'
@@ -16,9 +21,20 @@ export interface MemoryNetworkOptions {
   readonly latencyMs?: number
   /** In [0, 1): stretches each connection's latency by up to a tenth. */
   readonly random?: () => number
-  /** For latency and, when given, for the time limits of handlers, which are otherwise not enforced. */
+  /** In place of `latencyMs`: how long what a host sends to another now is on its way. 0: it is there at once. */
+  readonly transitMs?: (from: string, to: string, bytes: number) => number
+  /** For latency and, when given, for time limits and redials, which are otherwise not there. */
   readonly setTimer?: SetTimer
+  readonly onBytes?: (sent: SentBytes) => void
   readonly log?: Log
+}
+
+/** Payload that one end of a stream has sent. */
+export interface SentBytes {
+  readonly from: string
+  readonly to: string
+  readonly protocol: string
+  readonly bytes: number
 }
 
 export interface MemoryNetwork {
@@ -27,8 +43,13 @@ export interface MemoryNetwork {
   /** Breaks what connects the two peers, and keeps them apart until `heal`. */
   cut(a: string, b: string): void
   heal(a: string, b: string): void
-  /** As if the process of the peer was killed: its hosts vanish without a word. */
-  stop(peerId: string): void
+  /** Breaks what connects the two peers now. */
+  drop(a: string, b: string): void
+  /**
+   * As if the process of the peer was killed: its hosts vanish without a word. Peers find out at once; with `unnoticedMs`,
+   * as if its machine was switched off, only after that long.
+   */
+  stop(peerId: string, unnoticedMs?: number): void
 }
 
 /** One connection; its two ends are hosts. */
@@ -38,6 +59,22 @@ export interface MemoryConnection {
   readonly latencyMs: number
   readonly channels: Set<MemoryChannel>
 }
+
+/** What a real host does by the clock. */
+export interface MemoryTimers {
+  readonly setTimer: SetTimer
+  readonly now: () => number
+  /** In [0, 1). */
+  readonly random: () => number
+}
+
+export interface IdleLimits {
+  readonly near: number | undefined
+  readonly far: number | undefined
+}
+
+/** As the libp2p host has it. */
+const IDLE_MS = 30_000
 
 export function createMemoryNetwork(options: MemoryNetworkOptions = {}): MemoryNetwork {
   return new Network(options)
@@ -49,7 +86,11 @@ export class Network implements MemoryNetwork {
   readonly now: () => number
   /** For the limits of handlers. */
   readonly setTimer: SetTimer
+  /** undefined: neither limits nor redials. */
+  readonly timers: MemoryTimers | undefined
   readonly log: Log | undefined
+  readonly #transitMs: MemoryNetworkOptions['transitMs']
+  readonly #onBytes: (sent: SentBytes) => void
   readonly #latencyMs: number
   readonly #random: () => number
   readonly #latencyTimer: SetTimer
@@ -61,7 +102,11 @@ export class Network implements MemoryNetwork {
     this.setTimer = options.setTimer ?? noTimer
     this.log = options.log
     this.#latencyMs = options.latencyMs ?? 0
-    this.#random = options.random ?? (() => 0)
+    this.#transitMs = options.transitMs
+    this.#onBytes = options.onBytes ?? (() => {})
+    const random = options.random ?? (() => 0)
+    this.#random = random
+    this.timers = options.setTimer === undefined ? undefined : { setTimer: options.setTimer, now: this.now, random }
     this.#latencyTimer = options.setTimer ?? setUnrefTimer
   }
 
@@ -77,6 +122,10 @@ export class Network implements MemoryNetwork {
 
   cut(a: string, b: string): void {
     this.#cuts.add(pair(a, b))
+    this.drop(a, b)
+  }
+
+  drop(a: string, b: string): void {
     for (const host of this.#hosts.values()) {
       if (host.peerId === a) host.dropConnections(b, 'the connection broke')
     }
@@ -87,9 +136,9 @@ export class Network implements MemoryNetwork {
     this.#retryAll()
   }
 
-  stop(peerId: string): void {
+  stop(peerId: string, unnoticedMs = 0): void {
     for (const host of this.#hosts.values()) {
-      if (host.peerId === peerId) host.vanish()
+      if (host.peerId === peerId) host.vanish(unnoticedMs)
     }
   }
 
@@ -97,16 +146,20 @@ export class Network implements MemoryNetwork {
     if (this.#hosts.get(host.address) === host) this.#hosts.delete(host.address)
   }
 
-  /** @throws Error with the reason, as a phrase */
-  dial(from: MemoryHost, peerId: string, address: string): MemoryConnection {
+  /** The host that answers there. @throws Error with the reason, as a phrase */
+  getListener(from: MemoryHost, peerId: string, address: string): MemoryHost {
     const suffix = `/p2p/${peerId}`
     const listener = this.#hosts.get(address.endsWith(suffix) ? address.slice(0, -suffix.length) : address)
     if (listener === undefined) throw new Error('nobody listens there')
     if (this.#cuts.has(pair(from.peerId, listener.peerId))) throw new Error('no answer in time')
     if (listener.peerId !== peerId) throw new Error(`another node answers there: ${listener.peerId}`)
+    return listener
+  }
+
+  connect(from: MemoryHost, listener: MemoryHost): MemoryConnection {
     const latencyMs = this.#latencyMs * (1 + this.#random() / 10)
     const connection = { dialler: from, listener, latencyMs, channels: new Set<MemoryChannel>() }
-    from.addConnection(peerId, connection)
+    from.addConnection(listener.peerId, connection)
     listener.addConnection(from.peerId, connection)
     return connection
   }
@@ -115,17 +168,21 @@ export class Network implements MemoryNetwork {
   openStream(
     connection: MemoryConnection,
     from: MemoryHost,
-    protocol: string,
+    { protocol, idleMs }: { readonly protocol: string; readonly idleMs: IdleLimits },
   ): readonly [near: MemoryChannel, far: MemoryChannel] {
     const to = otherEnd(connection, from)
     const channels = createMemoryStream({
       protocol,
       dialler: from.peerId,
       listener: to.peerId,
-      latencyMs: connection.latencyMs,
+      transitMs: (sender, bytes) =>
+        this.#transit(connection, sender, sender === from.peerId ? to.peerId : from.peerId, bytes),
       setTimer: this.#latencyTimer,
+      idleMs:
+        this.timers === undefined ? undefined : { dialler: idleMs.near ?? IDLE_MS, listener: idleMs.far ?? IDLE_MS },
       onBytes: (sender, bytes) => {
         const [source, target] = sender === from.peerId ? [from, to] : [to, from]
+        this.#onBytes({ from: sender, to: target.peerId, protocol, bytes })
         source.find(target.peerId)?.outRate.add(bytes)
         target.find(source.peerId)?.inRate.add(bytes)
       },
@@ -141,12 +198,36 @@ export class Network implements MemoryNetwork {
     return new RateMeter(this.now)
   }
 
-  /** Waits as long as one way over the connection takes. */
-  async travel(connection: MemoryConnection): Promise<void> {
-    if (connection.latencyMs === 0) return
-    await new Promise<void>((resolve) => {
-      this.#latencyTimer(resolve, connection.latencyMs)
-    })
+  #transit(connection: MemoryConnection, from: string, to: string, bytes: number): number {
+    return this.#transitMs === undefined ? connection.latencyMs : this.#transitMs(from, to, bytes)
+  }
+
+  /** Waits as long as one way over the connection takes. @throws what `signal` was aborted with */
+  async travel(connection: MemoryConnection, from: MemoryHost, signal: AbortSignal): Promise<void> {
+    await this.#wait(this.#transit(connection, from.peerId, otherEnd(connection, from).peerId, 0), signal)
+  }
+
+  /** Waits as long as it takes to reach the peer and to hear from it, which only `transitMs` says of peers not connected. */
+  async travelBothWays(from: string, to: string, signal: AbortSignal): Promise<void> {
+    if (this.#transitMs === undefined) return
+    await this.#wait(this.#transitMs(from, to, 0), signal)
+    await this.#wait(this.#transitMs(to, from, 0), signal)
+  }
+
+  async #wait(delayMs: number, signal: AbortSignal): Promise<void> {
+    if (delayMs === 0) return
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    const onAbort = () => {
+      reject(abortError(signal, 'waiting for a peer'))
+    }
+    signal.addEventListener('abort', onAbort, { once: true })
+    const cancel = this.#latencyTimer(resolve, delayMs)
+    try {
+      await promise
+    } finally {
+      cancel()
+      signal.removeEventListener('abort', onAbort)
+    }
   }
 
   #freeAddress(peerId: string): string {
@@ -158,6 +239,7 @@ export class Network implements MemoryNetwork {
   }
 
   #retryAll(): void {
+    if (this.timers !== undefined) return
     for (const host of this.#hosts.values()) host.retryKept()
   }
 }

@@ -2,16 +2,18 @@
  * A copy of a running node's data folder: records as of one moment, the blobs they name (hard links where the disk allows
  * it: blobs never change), keys, configuration, floor.
  *
- * The copy is complete once it has its `config.json`, which is written last; until then no command takes it for a data
+ * The copy is complete once it has its `config.json`, which is written when all else is on stable storage; until then no command takes it for a data
  * folder. A node that runs on a copy does not sign before it has caught up with its own past (`MAY_NOT_SIGN`): the copy says
  * of itself that it is one.
  */
 
-import { copyFile, link, mkdir, readdir, stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { copyFile, link, mkdir, readdir, readFile, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { FeedmeshError } from '../errors.ts'
 import type { Actor, BackupReport } from '../http/operations.ts'
 import { RESTORED_FACT } from '../replication/catch-up.ts'
+import { replaceFile } from '../store/durable-file.ts'
+import { syncFolder, syncTree } from '../store/folders.ts'
 import { keys } from '../store/keys.ts'
 import { pathExists } from '../store/path-exists.ts'
 import type { Records, Write } from '../store/records.ts'
@@ -29,7 +31,7 @@ export interface BackupOptions {
 
 /** Records written at once into the copy, bytes. */
 const BATCH_BYTES = 4 * 1024 ** 2
-const KEPT_FILES = ['identity.key', 'admin.key', 'floor.json']
+const KEPT_FILES = ['identity.key', 'admin.key', 'floor.json', 'schema']
 const EVERY_KEY = { gte: Uint8Array.of(0), lt: Uint8Array.of(0xff) }
 
 async function copyIfThere(from: string, to: string): Promise<void> {
@@ -99,7 +101,9 @@ export async function createBackup(target: string, options: BackupOptions, actor
   for (const file of KEPT_FILES) await copyIfThere(join(directory, file), join(target, file))
   for (const file of await readdir(join(directory, 'recovery')))
     await copyFile(join(directory, 'recovery', file), join(target, 'recovery', file))
-  await copyFile(join(directory, 'config.json'), join(target, 'config.json'))
+  await syncTree(target)
+  await replaceFile(join(target, 'config.json'), await readFile(join(directory, 'config.json')))
+  await syncFolder(dirname(target))
   await audit.note(actor, 'backup', target)
   return report
 }

@@ -7,6 +7,7 @@ import type { ReachFaultPoint } from '../fault-points.ts'
 import type { NewReplication } from '../http/operations.ts'
 import type { Registry } from '../ledger/registry.ts'
 import type { MeshHost } from '../network/host.ts'
+import { type SetTimer, startTimeLimit } from '../network/timers.ts'
 import type { Book, Link, Replication } from '../replication/book.ts'
 import { linkId } from '../replication/link-answerer.ts'
 import { type Described, type LinkAsker, matchFeeds } from '../replication/link-asker.ts'
@@ -14,6 +15,8 @@ import type { Replicator } from '../replication/replicator.ts'
 import { findNode, type NodeAddress } from '../replication/well-known.ts'
 
 const CONNECT_TIMEOUT_MS = 20_000
+/** For an HTTP server to say which node it is, ms. */
+const LOOKUP_TIMEOUT_MS = 10_000
 
 export interface LinkingOptions {
   readonly book: Book
@@ -24,6 +27,7 @@ export interface LinkingOptions {
   readonly publicKey: Uint8Array
   readonly now: () => number
   readonly reach: ReachFaultPoint
+  readonly setTimer: SetTimer
 }
 
 /** @throws WRONG_HUB, NOT_A_NODE, PEER_UNREACHABLE, BAD_INPUT */
@@ -37,7 +41,7 @@ export async function locate(wanted: NewReplication, token: SyncToken | undefine
       )
     return { peerId: expected, addresses: wanted.addresses ?? [] }
   }
-  const found = await findNode(wanted.url, AbortSignal.timeout(CONNECT_TIMEOUT_MS))
+  const found = await findNode(wanted.url, AbortSignal.timeout(LOOKUP_TIMEOUT_MS))
   if (expected !== undefined && found.peerId !== expected) {
     throw new FeedmeshError(
       'WRONG_HUB',
@@ -49,7 +53,7 @@ export async function locate(wanted: NewReplication, token: SyncToken | undefine
 
 /** @throws WRONG_HUB, NOT_A_NODE, PEER_UNREACHABLE, BAD_INPUT */
 export async function locateAgain(replication: Replication, url: string): Promise<NodeAddress> {
-  const found = await findNode(url, AbortSignal.timeout(CONNECT_TIMEOUT_MS))
+  const found = await findNode(url, AbortSignal.timeout(LOOKUP_TIMEOUT_MS))
   if (!replication.peers.includes(found.peerId))
     throw new FeedmeshError(
       'WRONG_HUB',
@@ -67,9 +71,9 @@ export class Linking {
 
   /** Which feeds the token opens; changes nothing on either end. @throws TOKEN_…, PEER_UNREACHABLE */
   async describe(node: NodeAddress, token: SyncToken): Promise<Described> {
-    const signal = AbortSignal.timeout(CONNECT_TIMEOUT_MS)
-    await this.#options.host.connect(node.peerId, node.addresses, signal)
-    return await this.#options.asker.describe(node.peerId, token, signal)
+    using limit = startTimeLimit(this.#options.setTimer, CONNECT_TIMEOUT_MS)
+    await this.#options.host.connect(node.peerId, node.addresses, limit.signal)
+    return await this.#options.asker.describe(node.peerId, token, limit.signal)
   }
 
   /**
@@ -77,11 +81,11 @@ export class Linking {
    * is stored unless the other end agreed.
    */
   async link(replication: Replication, token: SyncToken | undefined): Promise<void> {
-    const { host, asker, book, replicator } = this.#options
+    const { host, asker, book, replicator, setTimer } = this.#options
     const [peer = ''] = replication.peers
-    const signal = AbortSignal.timeout(CONNECT_TIMEOUT_MS)
-    await host.connect(peer, replication.addresses, signal)
-    const links = await this.#agree(replication, token, { peer, asker, signal })
+    using limit = startTimeLimit(setTimer, CONNECT_TIMEOUT_MS)
+    await host.connect(peer, replication.addresses, limit.signal)
+    const links = await this.#agree(replication, token, { peer, asker, signal: limit.signal })
     const ids = new Set(links.map((link) => link.id))
     const removedLinks = book.linksOf(replication.id).filter((link) => !ids.has(link.id))
     await book.commit({ replications: [replication], links, removedLinks })

@@ -12,12 +12,15 @@ import { isWholeState, isWholeView } from '../ledger/stored-state.ts'
 import type { BlobStore } from '../store/blobs.ts'
 import { keys } from '../store/keys.ts'
 import type { AuditLog } from './audit.ts'
+import { DigestSet } from './digest-set.ts'
 
 export interface MaintenanceOptions {
   readonly ledger: Ledger
   readonly blobs: BlobStore
   readonly fetchBlob: FetchBlob
   readonly audit: AuditLog
+  /** Whether a file of an adopted row is to be here, and not only to be had when a client asks. Default: those of feeds made here. */
+  readonly isExpected?: (file: { readonly feedId: FeedId; readonly row: Row; readonly role: string }) => boolean
   /** Blobs that running pulls have fetched or are about to: named by rows that are not adopted yet. */
   pinned(): Iterable<Digest>
 }
@@ -27,6 +30,9 @@ interface Reference {
   readonly row: Row
   readonly file: RowFile
 }
+
+/** A generation of a feed's rows. */
+type RowsOf = Pick<FeedState, 'feedId' | 'number' | 'generation'>
 
 function readRow(value: Uint8Array): Row | undefined {
   try {
@@ -50,10 +56,23 @@ export class Maintenance {
     this.#options = options
   }
 
-  /** Every file that a row of a known feed names, chunk lists included. @throws CORRUPT for a row that cannot be read */
-  async *#references(unreadable: 'refuse' | 'pass'): AsyncGenerator<Reference> {
+  /** Rows of states that are on their way: the next pull goes on with them, and with the files that came already. */
+  async #shadows(): Promise<RowsOf[]> {
+    const { registry, shadows } = this.#options.ledger
+    const feedIds = new Map([...registry.states.values()].map(({ number, feedId }) => [number, feedId]))
+    return (await shadows.list()).flatMap(({ number, generation }) => {
+      const feedId = feedIds.get(number)
+      return feedId === undefined ? [] : [{ feedId, number, generation }]
+    })
+  }
+
+  /**
+   * Every file that a row of a known feed names, chunk lists included; and those that `others` name.
+   * @throws CORRUPT for a row that cannot be read
+   */
+  async *#references(unreadable: 'refuse' | 'pass', others: readonly RowsOf[] = []): AsyncGenerator<Reference> {
     const { registry } = this.#options.ledger
-    for (const { feedId, number, generation } of registry.states.values()) {
+    for (const { feedId, number, generation } of [...registry.states.values(), ...others]) {
       for await (const [, value] of registry.records.scan(keys.rows(number, generation))) {
         const row = readRow(value)
         if (row === undefined && unreadable === 'refuse')
@@ -116,7 +135,7 @@ export class Maintenance {
     const { blobs } = this.#options
     const { feedId, row, file } = reference
     const kind = await this.#examine(file.digest, options.signal)
-    if (kind === 'unknown' && !this.#isExpected(feedId)) return undefined
+    if (kind === 'unknown' && !this.#isExpected(reference)) return undefined
     if (kind === 'ok') return undefined
     const item = `${feedId.slice(0, 12)} ${row.unit} ${row.key} ${file.role}`
     const damage = { item, digest: file.digest, kind: kind === 'unknown' ? ('missing' as const) : kind }
@@ -131,6 +150,11 @@ export class Maintenance {
     }
   }
 
+  #isExpected({ feedId, row, file }: Reference): boolean {
+    const { isExpected, ledger } = this.#options
+    return isExpected?.({ feedId, row, role: file.role }) ?? ledger.registry.localById(feedId) !== undefined
+  }
+
   async #examine(digest: Digest, signal: AbortSignal): Promise<'ok' | 'missing' | 'corrupt' | 'unknown'> {
     const { blobs } = this.#options
     try {
@@ -141,19 +165,15 @@ export class Maintenance {
     }
   }
 
-  /** Files of a feed made here must be here; those of another may be left to the first client that asks. */
-  #isExpected(feedId: FeedId): boolean {
-    return this.#options.ledger.registry.localById(feedId) !== undefined
-  }
-
   /**
    * Removes blobs that no row names, and feeds that no view counts; `isDryRun` only counts. Nothing is published or adopted
    * while it looks and removes, and what running pulls have fetched is spared: nothing in flight is its victim.
    */
   async reclaim(options: { readonly isDryRun: boolean }, actor: Actor): Promise<ReclaimReport> {
     const { ledger, audit } = this.#options
-    const unused = ledger.registry.unusedStates().map((state) => state.feedId)
+    const unused = ledger.unusedStates().map((state) => state.feedId)
     if (!options.isDryRun) await ledger.forgetUnused()
+    if (!options.isDryRun) await ledger.clearLeftovers()
     const report = await ledger.exclusively(() => this.#sweep(new Set(unused), options.isDryRun))
     if (!options.isDryRun)
       await audit.note(actor, 'gc', `${report.blobs} blobs, ${report.bytes} bytes, ${report.feeds} feeds`)
@@ -161,8 +181,10 @@ export class Maintenance {
   }
 
   async #sweep(unused: ReadonlySet<FeedId>, isDryRun: boolean): Promise<ReclaimReport> {
-    const named = new Set<Digest>(this.#options.pinned())
-    for await (const { feedId, file } of this.#references('refuse')) if (!unused.has(feedId)) named.add(file.digest)
+    const named = new DigestSet()
+    for (const digest of this.#options.pinned()) named.add(digest)
+    for await (const { feedId, file } of this.#references('refuse', await this.#shadows()))
+      if (!unused.has(feedId)) named.add(file.digest)
     const report = { blobs: 0, bytes: 0, feeds: unused.size, kept: 0 }
     for await (const { digest, size } of this.#unnamed(named)) {
       if (isDryRun || (await this.#remove(digest))) {
@@ -175,7 +197,7 @@ export class Maintenance {
     return report
   }
 
-  async *#unnamed(named: ReadonlySet<Digest>): AsyncGenerator<{ readonly digest: Digest; readonly size: number }> {
+  async *#unnamed(named: DigestSet): AsyncGenerator<{ readonly digest: Digest; readonly size: number }> {
     for await (const blob of this.#options.blobs.list()) if (!named.has(blob.digest)) yield blob
     for await (const digest of this.#options.blobs.orphans())
       if (isDigest(digest) && !named.has(digest)) yield { digest, size: 0 }

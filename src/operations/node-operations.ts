@@ -6,6 +6,7 @@ import type { Caller, FeedType, NativeFile } from '../feeds/feed-type.ts'
 import type {
   Actor,
   BackupReport,
+  EpochPlan,
   FeedDetails,
   FeedSummary,
   KeySummary,
@@ -15,6 +16,7 @@ import type {
   PeerSummary,
   Problem,
   ReclaimReport,
+  RecoveredFeed,
   ReplicationCreated,
   ReplicationSummary,
   RunDetails,
@@ -35,6 +37,7 @@ import type { ApiKeys, NewKey } from './access.ts'
 import type { AuditLog } from './audit.ts'
 import { type BackupOptions, createBackup } from './backup.ts'
 import type { FeedOperations } from './feed-operations.ts'
+import type { FeedPast } from './feed-past.ts'
 import type { Maintenance } from './maintenance.ts'
 import type { Problems } from './problems.ts'
 import type { ReplicationOperations } from './replication-operations.ts'
@@ -43,6 +46,7 @@ import type { ReplicationStatus } from './replication-status.ts'
 export interface NodeOperationsParts {
   readonly feedTypes: readonly FeedType[]
   readonly feeds: FeedOperations
+  readonly past: FeedPast
   readonly replications: ReplicationOperations
   readonly status: ReplicationStatus
   readonly access: ApiKeys
@@ -181,6 +185,34 @@ export class OpenOperations implements NodeOperations {
 
   publishFile(name: string, file: NativeFile, actor: Actor): Promise<{ readonly unit: string; readonly key: string }> {
     return this.#parts.feeds.publishFile(name, file, actor)
+  }
+
+  planEpoch(name: string): Promise<EpochPlan> {
+    return this.#parts.past.planEpoch(name)
+  }
+
+  raiseEpoch(name: string, actor: Actor): Promise<EpochPlan> {
+    return this.#parts.past.raiseEpoch(name, actor)
+  }
+
+  exportRecoveryKey(name: string, actor: Actor): ReturnType<NodeOperations['exportRecoveryKey']> {
+    return this.#parts.past.exportRecoveryKey(name, actor)
+  }
+
+  forgetRecoveryKey(name: string, actor: Actor): Promise<void> {
+    return this.#parts.past.forgetRecoveryKey(name, actor)
+  }
+
+  recoverFeed(request: Parameters<NodeOperations['recoverFeed']>[0], actor: Actor): Promise<RecoveredFeed> {
+    return this.#parts.past.recover(request, actor)
+  }
+
+  async listReturned(name: string): ReturnType<NodeOperations['listReturned']> {
+    return this.#parts.past.listReturned(name)
+  }
+
+  answerReturned(name: string, answer: 'show' | 'hide', actor: Actor): ReturnType<NodeOperations['answerReturned']> {
+    return this.#parts.past.answerReturned(name, answer, actor)
   }
 
   addReplication(replication: NewReplication, actor: Actor): Promise<ReplicationCreated> {

@@ -3,7 +3,8 @@
  * the console. A problem's `since` is when it was first seen by this process or recorded by what it is about.
  */
 
-import { feedIdText } from '../catalog/charter.ts'
+import type { FeedId } from '../catalog/charter.ts'
+import { isReceiving } from '../catalog/policy.ts'
 import type { Problem } from '../http/operations.ts'
 import type { Registry } from '../ledger/registry.ts'
 import type { MeshHost } from '../network/host.ts'
@@ -11,6 +12,7 @@ import type { ProblemCode } from '../problem-codes.ts'
 import type { Book, Link, Replication } from '../replication/book.ts'
 import type { CatchUp } from '../replication/catch-up.ts'
 import { MAX_SKEW_MS, type Presence } from '../replication/presence.ts'
+import { findFeedProblems } from './feed-problems.ts'
 
 interface Refusal {
   readonly peer: string
@@ -25,7 +27,11 @@ export interface ProblemsOptions {
   readonly host: MeshHost
   readonly presence: Presence
   readonly catchUp: CatchUp
+  /** When the database was lost and rebuilt, ms. */
+  readonly rebuiltAt: number | undefined
   readonly now: () => number
+  /** Feeds whose recovery keys are still on this node. */
+  recoveryKeysHere(): Promise<ReadonlySet<FeedId>>
   /** Bytes free on the disk of the data folder. */
   freeBytes(): Promise<number>
 }
@@ -39,7 +45,7 @@ const MAX_REFUSALS = 100
 /** A peer may be gone for this long before it is a problem: restarts are none. */
 const GONE_AFTER_MS = 10_000
 
-type Found = Omit<Problem, 'since'> & { readonly code: ProblemCode; readonly sinceMs?: number }
+export type Found = Omit<Problem, 'since'> & { readonly code: ProblemCode; readonly sinceMs?: number }
 
 export class Problems {
   readonly #options: ProblemsOptions
@@ -74,8 +80,14 @@ export class Problems {
   }
 
   async list(): Promise<Problem[]> {
-    const storage = await this.#storage()
-    const found = [...this.#identity(), ...this.#feeds(), ...this.#replications(), ...this.#refused(), ...storage]
+    const storage = [...(await this.#storage()), ...(await this.#recoveryKeys())]
+    const found = [
+      ...this.#identity(),
+      ...findFeedProblems(this.#options),
+      ...this.#replications(),
+      ...this.#refused(),
+      ...storage,
+    ]
     const names = new Set(found.map((problem) => `${problem.code} ${problem.subject}`))
     for (const name of this.#firstSeen.keys()) if (!names.has(name)) this.#firstSeen.delete(name)
     return found.map(({ sinceMs, ...problem }) => {
@@ -126,39 +138,6 @@ export class Problems {
     }
   }
 
-  *#feeds(): Generator<Found> {
-    const { registry, book, catchUp, now } = this.#options
-    for (const local of registry.locals.values()) {
-      const state = registry.states.get(local.id)
-      if (state === undefined) continue
-      const open = catchUp.find(local.id, { registry, book })
-      if (open !== undefined) {
-        const waits =
-          open.missing.length > 0
-            ? `it has yet to ask ${open.missing.join(', ')}`
-            : 'no peer has all of what it signed before'
-        yield {
-          code: 'FEED_RESTORED',
-          subject: local.name,
-          message: `nothing is signed for ${local.name}: the data was restored, and ${waits}`,
-          cure: 'feedmesh replication run --all',
-        }
-      }
-      for (const inclusion of state.charter.value.includes) {
-        const source = registry.states.get(feedIdText(inclusion.feedId))
-        const expiresAt = source?.manifest?.value.expiresAt
-        if (expiresAt === undefined || expiresAt >= now()) continue
-        yield {
-          code: 'FEED_STALE',
-          subject: local.name,
-          message: `the source of ${local.name} signed nothing since ${new Date(source?.manifest?.value.issuedAt ?? 0).toISOString()}; what was received is served on`,
-          cure: 'feedmesh replication run --all, and look at the source node with feedmesh doctor',
-          sinceMs: expiresAt,
-        }
-      }
-    }
-  }
-
   *#replications(): Generator<Found> {
     const { book, now } = this.#options
     for (const replication of book.replications.all()) {
@@ -199,13 +178,17 @@ export class Problems {
     }
     if (error === null) return
     const revoked = error.code === 'TOKEN_REVOKED'
+    const forked = error.code === 'FORKED'
+    const owner = isReceiving(replication.mode) ? link.remoteName : link.localName
     yield {
-      code: revoked ? 'LINK_REVOKED' : error.code === 'FORKED' ? 'FEED_FORKED' : 'REPLICATION_FAILING',
+      code: revoked ? 'LINK_REVOKED' : forked ? 'FEED_FORKED' : 'REPLICATION_FAILING',
       subject,
       message: `${error.code}: ${error.message}`,
       cure: revoked
         ? `ask the other end for a new token, then: feedmesh replication edit ${replication.id} --token TOKEN`
-        : `feedmesh replication run ${replication.id} --wait`,
+        : forked
+          ? `at the node that owns ${owner}: feedmesh feed new-epoch ${owner}`
+          : `feedmesh replication run ${replication.id} --wait`,
       sinceMs: error.at,
     }
   }
@@ -229,6 +212,21 @@ export class Problems {
         sinceMs: refusal.at,
       }
     }
+  }
+
+  /** A feed that is young may be one to try things with. */
+  async #recoveryKeys(): Promise<Found[]> {
+    const here = await this.#options.recoveryKeysHere()
+    const { registry, now } = this.#options
+    return [...registry.locals.values()]
+      .filter((local) => here.has(local.id) && now() - local.createdAt > DAY_MS)
+      .map((local) => ({
+        code: 'RECOVERY_KEY_HERE',
+        subject: local.name,
+        message: `the recovery key of ${local.name} is on this node: whoever loses the node loses the feed, whoever steals it owns it`,
+        cure: `feedmesh feed recovery-key ${local.name}, keep what it prints elsewhere, then again with --forget`,
+        sinceMs: local.createdAt + DAY_MS,
+      }))
   }
 
   async #storage(): Promise<Found[]> {

@@ -9,17 +9,19 @@ import {
   announcement,
   WHOLE_MANIFEST_PEERS,
 } from '../../protocols/mesh/announce/messages.ts'
+import type { Channel } from '../../protocols/mesh/channel.ts'
 import { MAX_FRAME_BYTES } from '../../protocols/mesh/exchange.ts'
-import { FrameReader, writeFrame } from '../../protocols/mesh/frames.ts'
-import { decodeCbor, encodeCbor } from '../catalog/cbor.ts'
-import { type FeedId, feedIdBytes, feedIdText } from '../catalog/charter.ts'
-import { compareOrder } from '../catalog/manifest.ts'
-import { isFeedmeshError } from '../errors.ts'
-import type { FeedState } from '../ledger/feed-state.ts'
+import { FrameReader } from '../../protocols/mesh/frames.ts'
+import type { SetTimer } from '../../protocols/mesh/progress.ts'
+import { decodeCbor } from '../catalog/cbor.ts'
+import { type FeedId, feedIdBytes, feedIdText, MAX_CLOSURE } from '../catalog/charter.ts'
+import { compareOrder, type ManifestOrder } from '../catalog/manifest.ts'
+import { FeedmeshError, isFeedmeshError } from '../errors.ts'
 import type { Floor } from '../ledger/floor.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import type { Log } from '../log.ts'
 import type { MeshHost } from '../network/host.ts'
+import { ANNOUNCE_IDLE_MS, AnnounceStream } from './announce-stream.ts'
 import type { Book, Link } from './book.ts'
 import type { Policy } from './guard.ts'
 
@@ -30,18 +32,30 @@ export interface AnnouncerOptions {
   readonly policy: Policy
   readonly floor: Floor
   readonly log: Log
+  readonly setTimer: SetTimer
+  readonly now: () => number
   /** A peer has something newer of the feed a link includes. */
   onNews(link: Link): void
 }
 
-const SEND_TIMEOUT_MS = 10_000
+/** What changes within this time after an announcement shares the next one. */
+const SPACING_MS = 100
+const LIMITS = { maxInboundStreams: 4, maxDurationMs: 24 * 3_600_000, idleMs: ANNOUNCE_IDLE_MS }
+/** Announcements of one stream in WINDOW_MS; a peer that sends more is cut off. */
+const MAX_IN_WINDOW = 1000
+const WINDOW_MS = 10_000
 
 export class Announcer implements AsyncDisposable {
   readonly #options: AnnouncerOptions
   readonly #stopping = new AbortController()
   /** Feeds with a newer state than the one that was announced last. */
   readonly #due = new Set<FeedId>()
+  /** The newest manifest of each feed that a connected peer said it has. */
+  readonly #had = new Map<string, Map<FeedId, ManifestOrder>>()
+  readonly #streams = new Map<string, AnnounceStream>()
   #sending: Promise<void> = Promise.resolve()
+  #isPaced = false
+  #cancelPace: () => void = () => {}
   #unsubscribe: () => void = () => {}
 
   constructor(options: AnnouncerOptions) {
@@ -49,18 +63,40 @@ export class Announcer implements AsyncDisposable {
   }
 
   async start(): Promise<void> {
-    const limits = { maxInboundStreams: 16, maxDurationMs: SEND_TIMEOUT_MS }
-    await this.#options.host.handle(ANNOUNCE_PROTOCOL, limits, async (channel) => {
-      const frame = await new FrameReader(channel.receive()).read(MAX_FRAME_BYTES)
-      if (frame !== undefined) this.#hear(channel.remote, decodeCbor(announcement, frame, ANNOUNCE_PROTOCOL))
+    await this.#options.host.handle(ANNOUNCE_PROTOCOL, LIMITS, (channel, signal) => this.#listen(channel, signal))
+    const unsubscribe = this.#options.ledger.onChange((feedId) => this.#announceSoon(feedId))
+    const forget = this.#options.host.onPeer(({ type, peerId }) => {
+      if (type === 'disconnected') this.#had.delete(peerId)
     })
-    this.#unsubscribe = this.#options.ledger.onChange((feedId) => this.#announceSoon(feedId))
+    this.#unsubscribe = () => {
+      unsubscribe()
+      forget()
+    }
+  }
+
+  async #listen(channel: Channel, signal: AbortSignal): Promise<void> {
+    // Between two announcements nothing is lost: such a stream does not hold up a stop.
+    const onStop = () => channel.abort(new FeedmeshError('ABORTED', 'this node is stopping'))
+    signal.addEventListener('abort', onStop, { once: true })
+    const frames = new FrameReader(channel.receive())
+    let window = { endsAt: 0, count: 0 }
+    for (;;) {
+      const frame = await frames.read(MAX_FRAME_BYTES)
+      if (frame === undefined) return
+      const now = this.#options.now()
+      window = now >= window.endsAt ? { endsAt: now + WINDOW_MS, count: 1 } : { ...window, count: window.count + 1 }
+      if (window.count > MAX_IN_WINDOW)
+        throw new FeedmeshError('PEER_INVALID', `more than ${MAX_IN_WINDOW} announcements in ${WINDOW_MS / 1000} s`)
+      this.#hear(channel.remote, decodeCbor(announcement, frame, ANNOUNCE_PROTOCOL))
+    }
   }
 
   /** Only what comes over a link on which this end receives counts, and only if it is newer than what is here. */
   #hear(peer: string, heard: Announcement): void {
     const { book, ledger } = this.#options
+    if (book.linksWith(peer).length === 0) return
     const feedId = feedIdText(heard.feedId)
+    this.#noteHas(peer, feedId, heard)
     const known = ledger.registry.states.get(feedId)?.manifest?.value
     if (known !== undefined && compareOrder(heard, known) <= 0) return
     for (const link of book.linksWith(peer)) {
@@ -70,21 +106,39 @@ export class Announcer implements AsyncDisposable {
     }
   }
 
-  /** Changes that come while announcements are under way share the next ones. */
+  /** Who says that it has a manifest need not be told of it. */
+  #noteHas(peer: string, feedId: FeedId, { epoch, seq, refresh }: ManifestOrder): void {
+    const feeds = this.#had.get(peer) ?? new Map<FeedId, ManifestOrder>()
+    if (!feeds.has(feedId) && feeds.size >= MAX_CLOSURE) feeds.clear()
+    this.#had.set(peer, feeds.set(feedId, { epoch, seq, refresh }))
+  }
+
+  #has(peer: string, feedId: FeedId): boolean {
+    const manifest = this.#options.ledger.registry.states.get(feedId)?.manifest?.value
+    const had = this.#had.get(peer)?.get(feedId)
+    return had !== undefined && (manifest === undefined || compareOrder(had, manifest) >= 0)
+  }
+
   #announceSoon(feedId: FeedId): void {
-    if (this.#due.size === 0) this.#sending = this.#sending.then(() => this.#announceDue())
     this.#due.add(feedId)
+    if (!this.#isPaced) this.#announceNow()
+  }
+
+  #announceNow(): void {
+    this.#isPaced = true
+    this.#cancelPace = this.#options.setTimer(() => {
+      this.#isPaced = false
+      if (this.#due.size > 0 && !this.#stopping.signal.aborted) this.#announceNow()
+    }, SPACING_MS)
+    this.#sending = this.#sending.then(() => this.#announceDue())
   }
 
   async #announceDue(): Promise<void> {
-    const { floor, ledger, log } = this.#options
+    const { floor, log } = this.#options
     const due = [...this.#due]
     this.#due.clear()
-    const states = due.flatMap((feedId) => ledger.registry.states.get(feedId) ?? [])
-    const messages = states.flatMap((state) =>
-      this.#readers(state.feedId).map((peer, index) => ({ peer, state, isWhole: index < WHOLE_MANIFEST_PEERS })),
-    )
-    if (messages.length === 0 || this.#stopping.signal.aborted) return
+    const readers = due.map((feedId) => ({ feedId, peers: this.#readers(feedId) }))
+    if (this.#stopping.signal.aborted || readers.every(({ peers }) => peers.length === 0)) return
     try {
       await floor.flush()
     } catch (error) {
@@ -92,46 +146,49 @@ export class Announcer implements AsyncDisposable {
       log.warn({ err: error }, 'a new manifest is not announced: the floor file cannot be written')
       return
     }
-    await Promise.all(messages.map(({ peer, state, isWhole }) => this.#send(peer, state, isWhole)))
+    for (const { feedId, peers } of readers)
+      for (const [index, peer] of peers.entries()) this.#streamTo(peer).tell(feedId, index < WHOLE_MANIFEST_PEERS)
   }
 
-  /** Connected peers that may read the feed. */
+  /** Connected peers that may read the feed and have not said that they have its manifest. */
   #readers(feedId: FeedId): string[] {
     const { host, policy, book } = this.#options
     return host
       .peers()
       .filter(
-        (peer) => peer.connected && book.linksWith(peer.peerId).length > 0 && mayRead(policy, peer.peerId, feedId),
+        (peer) =>
+          peer.connected &&
+          !this.#has(peer.peerId, feedId) &&
+          book.linksWith(peer.peerId).length > 0 &&
+          mayRead(policy, peer.peerId, feedId),
       )
       .map((peer) => peer.peerId)
   }
 
-  async #send(peer: string, state: FeedState, isWhole: boolean): Promise<void> {
-    if (state.manifest === undefined) return
-    const { epoch, seq, refresh } = state.manifest.value
-    const manifest = isWhole ? state.manifest.bytes : null
-    const message: Announcement = {
-      feedId: feedIdBytes(state.feedId),
-      epoch,
-      seq,
-      refresh,
-      hash: state.manifest.hash,
-      manifest,
-    }
-    try {
-      const signal = AbortSignal.any([this.#stopping.signal, AbortSignal.timeout(SEND_TIMEOUT_MS)])
-      const channel = await this.#options.host.open(peer, ANNOUNCE_PROTOCOL, signal)
-      await writeFrame(channel, encodeCbor(announcement, message))
-      await channel.end()
-    } catch (error) {
-      this.#options.log.debug({ err: error, peer }, 'an announcement did not get through')
-    }
+  #streamTo(peer: string): AnnounceStream {
+    const open = this.#streams.get(peer)
+    if (open !== undefined) return open
+    const { host, log, setTimer } = this.#options
+    const render = (feedId: FeedId, isWhole: boolean) => this.#render(feedId, isWhole)
+    const stream = new AnnounceStream({ host, peer, log, setTimer, render })
+    this.#streams.set(peer, stream)
+    return stream
+  }
+
+  #render(feedId: FeedId, isWhole: boolean): Announcement | undefined {
+    const manifest = this.#options.ledger.registry.states.get(feedId)?.manifest
+    if (manifest === undefined) return undefined
+    const { epoch, seq, refresh } = manifest.value
+    const { hash, bytes } = manifest
+    return { feedId: feedIdBytes(feedId), epoch, seq, refresh, hash, manifest: isWhole ? bytes : null }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#unsubscribe()
+    this.#cancelPace()
     this.#stopping.abort()
     await this.#sending
+    await Promise.all([...this.#streams.values()].map((stream) => stream[Symbol.asyncDispose]()))
   }
 }
 

@@ -11,6 +11,7 @@ import {
   blobRequest,
 } from '../../protocols/mesh/blob/messages.ts'
 import { Exchange, parseError } from '../../protocols/mesh/exchange.ts'
+import type { ProgressRule } from '../../protocols/mesh/progress.ts'
 import { type FeedId, feedIdBytes } from '../catalog/charter.ts'
 import type { Digest } from '../catalog/digest.ts'
 import { asFeedmeshError, FeedmeshError, isFeedmeshError } from '../errors.ts'
@@ -38,6 +39,8 @@ export interface BlobFetcherOptions {
   readonly records: Records
   readonly blobs: BlobStore
   readonly reach: ReachFaultPoint
+  /** What a peer has to give while a blob is waited for; unlimited unless told. */
+  readonly progress?: ProgressRule
 }
 
 const STREAMS = 4
@@ -75,10 +78,31 @@ export class BlobFetcher {
     work: { readonly signal: AbortSignal; readonly onOutcome: (outcome: BlobOutcome) => void },
   ): Promise<void> {
     // Large ones first, so that none is left alone at the end.
-    const queue = [...wanted].sort((a, b) => a.size - b.size)
+    const queue = (await this.#findOnDisk(wanted, work)).sort((a, b) => a.size - b.size)
     const streams = Array.from({ length: Math.min(STREAMS, queue.length) }, () => this.#runStream(peer, queue, work))
     await Promise.all(streams)
     work.signal.throwIfAborted()
+  }
+
+  /** Those that have to be fetched: bytes that a lost database left on disk are made known again. */
+  async #findOnDisk(wanted: readonly WantedBlob[], work: Work): Promise<WantedBlob[]> {
+    const missing: WantedBlob[] = []
+    for (const one of wanted) {
+      if (work.signal.aborted) break
+      if (one.size > MAX_INLINE_BYTES && (await this.#isReadmitted(one))) work.onOutcome({ wanted: one })
+      else missing.push(one)
+    }
+    return missing
+  }
+
+  /** Where the disk does not give them, the peer is asked. */
+  async #isReadmitted({ digest }: WantedBlob): Promise<boolean> {
+    try {
+      return await this.#options.blobs.readmit(digest)
+    } catch (error) {
+      if (isFeedmeshError(error, 'STORAGE_IO', 'CORRUPT')) return false
+      throw error
+    }
   }
 
   /** Takes work off the queue until it is empty; a broken stream is opened again, and fails what is left after MAX_BREAKS. */
@@ -91,6 +115,7 @@ export class BlobFetcher {
           out: blobRequest,
           in: blobReply,
           what: BLOB_PROTOCOL,
+          progress: this.#options.progress,
         })
         await this.#drainQueue(exchange, queue, { pending, onOutcome: work.onOutcome })
       } catch (error) {
@@ -175,6 +200,7 @@ export class BlobFetcher {
   /** The sealed blob, or why this one failed while the stream goes on. @throws when the stream is broken */
   async #receive(exchange: BlobExchange, pending: Pending) {
     const { wanted, staged } = pending
+    exchange.expect()
     const reply = await exchange.receive()
     if (reply.kind === 'error') {
       await leave(pending)

@@ -1,9 +1,11 @@
 /** Blobs that a client asks for and that are not here: fetched from a linked peer, once however many clients wait. */
 
+import type { SetTimer } from '../../protocols/mesh/progress.ts'
 import { feedIdText } from '../catalog/charter.ts'
 import { FeedmeshError } from '../errors.ts'
 import type { BlobWanted, FetchBlob } from '../feeds/ledger-feed.ts'
 import type { Registry } from '../ledger/registry.ts'
+import { startTimeLimit } from '../network/timers.ts'
 import type { BlobFetcher } from './blob-fetcher.ts'
 import type { Book } from './book.ts'
 
@@ -28,18 +30,19 @@ export function createDemandFetch(options: {
   readonly registry: Registry
   readonly fetcher: BlobFetcher
   readonly stopping: AbortSignal
+  readonly setTimer: SetTimer
 }): FetchBlob {
   const underWay = new Map<string, Promise<void>>()
-  const { book, registry, fetcher, stopping } = options
+  const { book, registry, fetcher, stopping, setTimer } = options
 
   async function fetch(wanted: BlobWanted): Promise<void> {
     const { feedId, unit, key, file } = wanted
     const reasons: string[] = []
     for (const peer of findPeers(book, registry, wanted)) {
       let failure: FeedmeshError | undefined
-      const signal = AbortSignal.any([stopping, AbortSignal.timeout(TIMEOUT_MS)])
+      using limit = startTimeLimit(setTimer, TIMEOUT_MS, stopping)
       await fetcher.fetchAll(peer, [{ feedId, unit, key, digest: file.digest, size: file.size }], {
-        signal,
+        signal: limit.signal,
         onOutcome: ({ error }) => {
           failure = error
         },

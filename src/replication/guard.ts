@@ -7,6 +7,7 @@
 import { type ErrorReply, Exchange, renderError } from '../../protocols/mesh/exchange.ts'
 import type { Shape } from '../catalog/cbor.ts'
 import { type FeedId, feedIdText } from '../catalog/charter.ts'
+import { FeedmeshError } from '../errors.ts'
 import type { MeshHost, ProtocolLimits } from '../network/host.ts'
 
 export interface Policy {
@@ -59,8 +60,16 @@ export async function serveGuarded<Request extends { readonly feedId: Uint8Array
         owesBytes = false
       },
     }
+    let isIdle = true
+    // Askers keep streams open for what they may ask later: such a one does not hold up a stop.
+    const onStop = () => {
+      if (isIdle) channel.abort(new FeedmeshError('ABORTED', `${served.protocol}: this node is stopping`))
+    }
+    signal.addEventListener('abort', onStop, { once: true })
     for (;;) {
+      isIdle = true
       const request = await exchange.find()
+      isIdle = false
       if (request === undefined) return
       try {
         policy.verifyMay(exchange.remote, served.verb, feedIdText(request.feedId))

@@ -104,11 +104,16 @@ export class LinkPolicy implements Policy {
     }
   }
 
-  /** Whether the grant that came with a link is worth renewing. */
+  /** Whether the grant that came with a link is worth renewing; one that does not verify is. */
   isRenewalDue(link: Link): boolean {
     const last = link.grant.at(-1)
     if (last === undefined) return true
-    return openObject<Grant>('grant', grantShape, last).value.expiresAt - this.#options.now() < RENEW_BEFORE_MS
+    try {
+      return openObject<Grant>('grant', grantShape, last).value.expiresAt - this.#options.now() < RENEW_BEFORE_MS
+    } catch (error) {
+      if (isFeedmeshError(error, 'FORGED', 'PEER_INVALID')) return true
+      throw error
+    }
   }
 
   /** A chain for `peer` on a feed it is linked to or may read in a closure. @throws NOT_FOUND */

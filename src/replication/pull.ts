@@ -5,37 +5,30 @@
  * (availability `full`). What was fetched before a failure is kept and not fetched again.
  */
 
-import { Exchange, parseError } from '../../protocols/mesh/exchange.ts'
-import { type Ask, compareState, type Difference, fetchWhole, replayTail } from '../../protocols/mesh/sync/asker.ts'
-import {
-  SYNC_PROTOCOL,
-  type SyncReply,
-  type SyncRequest,
-  syncReply,
-  syncRequest,
-} from '../../protocols/mesh/sync/messages.ts'
-import { type FeedId, feedIdBytes, feedIdText } from '../catalog/charter.ts'
+import type { Ask } from '../../protocols/mesh/sync/asker.ts'
+import { type FeedId, feedIdText } from '../catalog/charter.ts'
 import type { Digest } from '../catalog/digest.ts'
-import { isInScope } from '../catalog/glob.ts'
 import { META_ROLE, type Row } from '../catalog/row.ts'
 import { asFeedmeshError, FeedmeshError, isFeedmeshError } from '../errors.ts'
 import type { ReachFaultPoint } from '../fault-points.ts'
-import { prepareAdoption, type VerifiedState } from '../ledger/adopt.ts'
-import { charterWrite, type FeedState } from '../ledger/feed-state.ts'
+import { chainWrites, readChain } from '../ledger/charter-chain.ts'
 import { type Floor, MemoryFloor } from '../ledger/floor.ts'
 import type { Ledger } from '../ledger/ledger.ts'
-import type { MeshHost } from '../network/host.ts'
+import type { ReturnedRow } from '../ledger/returned-rows.ts'
 import type { BlobStore } from '../store/blobs.ts'
 import type { Write } from '../store/records.ts'
 import type { BlobFetcher, WantedBlob } from './blob-fetcher.ts'
 import type { Link, Replication } from './book.ts'
+import { EpochChange } from './epoch-change.ts'
+import { isWanted } from './expected-files.ts'
 import { type AbsentFeed, type Head, type HeadsPort, isAboutFeed, learnHead, learnHeads } from './heads.ts'
 import { ItemTracker } from './item-tracker.ts'
-import { LedgerLocalState } from './local-state.ts'
 import type { ActiveRun } from './runs.ts'
+import { type FetchedState, type RowNews, StateFetch } from './state-fetch.ts'
+import type { SyncStreams } from './sync-streams.ts'
 
 export interface PullContext {
-  readonly host: MeshHost
+  readonly streams: SyncStreams
   readonly ledger: Ledger
   readonly blobs: BlobStore
   readonly floor: Floor
@@ -43,35 +36,28 @@ export interface PullContext {
   readonly now: () => number
   readonly reach: ReachFaultPoint
   isOwn(feedId: FeedId): boolean
+  /** Peers that are connected and may serve the feed, `except` left out. */
+  servers(feedId: FeedId, except: string): readonly string[]
   /** The word an operator uses for a row: `name@version`, a path; undefined for rows that are not items. */
   itemName(feedType: string, unit: string, key: string): string | undefined
 }
 
 /** The feed moved on at the peer while it was read: begin again this often. */
 const MAX_RESTARTS = 3
+/** Beside the first. */
+const MAX_STREAMS_TO_LINKED = 2
 
 export interface PullPlan {
   readonly fetch: { readonly items: number; readonly bytes: number }
   readonly delete: { readonly items: number }
 }
 
-interface Fetched {
-  readonly head: Head
-  readonly verified: VerifiedState
-  readonly difference: Difference
-}
+/** Names of deleted items kept for the run's log; the rest is counted. */
+const MAX_NAMED_DELETIONS = 10_000
 
-/** Requests and replies over one stream. `error` replies are thrown. */
-function askOver(exchange: Exchange<SyncRequest, SyncReply>): Ask {
-  return async function* ask(request) {
-    await exchange.send(request)
-    for (;;) {
-      const reply = await exchange.receive()
-      if (reply.kind === 'error') throw parseError(reply)
-      yield reply
-      if (reply.kind !== 'segment' || reply.more === 0) return
-    }
-  }
+interface Deletions {
+  readonly names: string[]
+  count: number
 }
 
 export interface PullWork {
@@ -90,8 +76,14 @@ export class Pull {
   readonly #run: ActiveRun
   readonly #signal: AbortSignal
   readonly #isOwnPast: boolean
-  #pinned: readonly Digest[] = []
+  #pinned: Digest[] = []
   readonly #absent = new Set<FeedId>()
+  /** Why the linked feed cannot be followed, although the peer serves it. */
+  #forked: FeedmeshError | undefined
+  /** Files of one's own past that the peer does not have. */
+  readonly #lacking = new Set<Digest>()
+  /** What new epochs undo of what is here. */
+  #undone: ReturnedRow[] = []
 
   constructor(context: PullContext, work: PullWork) {
     this.#context = context
@@ -111,6 +103,7 @@ export class Pull {
   async run(): Promise<boolean> {
     for (let attempt = 1; ; attempt += 1) {
       try {
+        this.#pinned = []
         return await this.#attempt()
       } catch (error) {
         if (!isFeedmeshError(error, 'CONFLICT') || attempt >= MAX_RESTARTS || this.#signal.aborted) throw error
@@ -120,43 +113,60 @@ export class Pull {
 
   /** What a run would do now; nothing is fetched but metadata, and nothing becomes visible. */
   async plan(): Promise<PullPlan> {
-    const fetched = await this.#gather()
-    const { missing } = await this.#track(fetched)
-    const items = new Set(missing.map((blob) => JSON.stringify([blob.unit, blob.key]))).size
-    const gone = fetched.flatMap((one) => this.#deletedItems(one))
-    return {
-      fetch: { items, bytes: missing.reduce((sum, blob) => sum + blob.size, 0) },
-      delete: { items: gone.length },
+    await using stack = new AsyncDisposableStack()
+    const plan = { fetch: { items: 0, bytes: 0 }, delete: { items: 0 } }
+    for (const one of await this.#gather(stack)) {
+      for await (const news of one.news()) {
+        const { missing } = await this.#track(one, news)
+        plan.fetch.items += new Set(missing.map((blob) => JSON.stringify([blob.unit, blob.key]))).size
+        plan.fetch.bytes += missing.reduce((sum, blob) => sum + blob.size, 0)
+        plan.delete.items += this.#deletedItems(one, news).length
+      }
     }
+    return plan
   }
 
   async #attempt(): Promise<boolean> {
-    const fetched = await this.#gather()
-    if (!(await this.#fetchBlobs(fetched))) return false
+    await using stack = new AsyncDisposableStack()
+    const fetched = await this.#gather(stack)
+    const deletions: Deletions = { names: [], count: 0 }
+    if (!(await this.#fetchBlobs(fetched, deletions))) return false
     await this.#adopt(fetched)
+    for (const item of deletions.names) this.#run.deleted(item)
+    this.#run.deletedMore(deletions.count - deletions.names.length)
+    // What else the peer has is here now; that the linked feed itself stands still is what the run has to say.
+    if (this.#forked !== undefined) throw this.#forked
     return true
   }
 
-  /** The new states of the linked feed and of its closure, verified. */
-  async #gather(): Promise<Fetched[]> {
-    const channel = await this.#context.host.open(this.#link.peer, SYNC_PROTOCOL, this.#signal)
-    await using exchange = new Exchange<SyncRequest, SyncReply>(channel, {
-      out: syncRequest,
-      in: syncReply,
-      what: SYNC_PROTOCOL,
-    })
-    const ask = askOver(exchange)
-    const { heads, absent } = await this.#learn(ask)
+  /** The new states of the linked feed and of its closure, verified. What `stack` takes has to live as long as they. */
+  async #gather(stack: AsyncDisposableStack): Promise<FetchedState[]> {
+    await using stream = this.#context.streams.lend(this.#link.peer, this.#signal)
+    const { heads, absent } = await this.#learn(stream.ask)
     for (const { feedId, error } of absent) this.#miss(feedId, error)
-    const fetched: Fetched[] = []
+    await using lanes = new AsyncDisposableStack()
+    const states = new StateFetch({
+      ledger: this.#context.ledger,
+      main: stream.ask,
+      openMore: async (head, count) => this.#openMore(head, count, lanes),
+      stack,
+      signal: this.#signal,
+    })
+    const fetched: FetchedState[] = []
     for (const head of heads) {
       if (head.newer === undefined) continue
-      const one = await this.#fetchOrMiss(ask, head)
+      const one = await this.#fetchOrMiss(states, head)
       if (one !== undefined) fetched.push(one)
     }
     this.#context.reach('adopt.fetched')
-    await exchange.end()
     return fetched
+  }
+
+  /** First the other peers that serve the feed, then more streams to the linked one. */
+  #openMore(head: Head, count: number, lanes: AsyncDisposableStack): Ask[] {
+    const others = this.#context.servers(head.feedId, this.#link.peer)
+    const peers = [...others, ...Array<string>(MAX_STREAMS_TO_LINKED).fill(this.#link.peer)]
+    return peers.slice(0, count).map((peer) => lanes.use(this.#context.streams.lend(peer, this.#signal)).ask)
   }
 
   async #learn(ask: Ask): Promise<{ readonly heads: Head[]; readonly absent: readonly AbsentFeed[] }> {
@@ -169,13 +179,14 @@ export class Pull {
   /** The run goes on without the feed. What this peer may not tell of is no failure; what does not verify is. */
   #miss(feedId: FeedId, error: FeedmeshError): void {
     this.#absent.add(feedId)
-    if (!isFeedmeshError(error, 'NOT_FOUND', 'FORBIDDEN')) this.#run.failed(`feed ${feedId}`, error)
+    if (isFeedmeshError(error, 'FORKED') && feedId === feedIdText(this.#link.remote)) this.#forked = error
+    else if (!isFeedmeshError(error, 'NOT_FOUND', 'FORBIDDEN')) this.#run.failed(`feed ${feedId}`, error)
   }
 
   /** undefined for a feed of the closure whose state cannot be had; the linked feed itself must be had. */
-  async #fetchOrMiss(ask: Ask, head: Head): Promise<Fetched | undefined> {
+  async #fetchOrMiss(states: StateFetch, head: Head): Promise<FetchedState | undefined> {
     try {
-      return await this.#fetchState(ask, head)
+      return await states.fetch(head)
     } catch (thrown) {
       const error = asFeedmeshError(thrown)
       const isLinked = this.#isOwnPast || head.feedId === feedIdText(this.#link.remote)
@@ -193,74 +204,16 @@ export class Pull {
       nowMs: now(),
       isOwn: (feedId) => this.#context.isOwn(feedId),
       find: (feedId) => ledger.registry.states.get(feedId),
+      readChain: (state) => readChain(ledger.registry.records, state),
+      findFork: (feedId) => ledger.registry.forks.find(feedId),
+      noteFork: (fork) => ledger.registry.forks.note(fork),
     }
-  }
-
-  /** Rows that differ, verified against the signed root. */
-  async #fetchState(ask: Ask, head: Head): Promise<Fetched> {
-    const known = head.known ?? (await this.#context.ledger.learnFeed(head.newCharters))
-    const newer = head.newer!
-    if (Buffer.compare(newer.manifest.value.stateRoot, known.root.hash) === 0) {
-      return await this.#verify(head, { puts: [], drops: [] })
-    }
-    const tail = await this.#tryTail(ask, head, known)
-    if (tail !== undefined) return tail
-    const target = {
-      feedId: feedIdBytes(head.feedId),
-      stateRoot: newer.manifest.value.stateRoot,
-      entries: newer.manifest.value.entries,
-    }
-    const local = new LedgerLocalState(this.#context.ledger.registry.records, known)
-    const difference = await compareState(ask, local, target)
-    try {
-      return await this.#verify(head, difference)
-    } catch (error) {
-      if (!isFeedmeshError(error, 'PEER_INVALID')) throw error
-      return await this.#verify(head, await fetchWhole(ask, local, target))
-    }
-  }
-
-  /** By the log, when it reaches back to what is here; undefined when the tries must be compared. */
-  async #tryTail(ask: Ask, head: Head, known: FeedState): Promise<Fetched | undefined> {
-    const [mine, theirs] = [known.manifest?.value, head.newer!.manifest.value]
-    if (mine === undefined || mine.epoch !== theirs.epoch || head.logFrom > mine.logSize) return undefined
-    const target = { feedId: feedIdBytes(head.feedId), stateRoot: theirs.stateRoot, entries: theirs.entries }
-    try {
-      return await this.#verify(
-        head,
-        await replayTail(ask, target, { epoch: mine.epoch, from: mine.logSize, to: theirs.logSize }),
-      )
-    } catch (error) {
-      // The log is a hint: where it does not lead to the signed root, comparing the tries decides.
-      if (isFeedmeshError(error, 'PEER_INVALID', 'NOT_FOUND')) return undefined
-      throw error
-    }
-  }
-
-  async #verify(head: Head, difference: Difference): Promise<Fetched> {
-    const { manifest, deps, revocations } = head.newer!
-    const { feedId, charter } = head
-    const verified = await prepareAdoption(this.#context.ledger.registry, {
-      feedId,
-      charter,
-      manifest,
-      deps,
-      revocations,
-      ...difference,
-    })
-    return { head, verified, difference }
-  }
-
-  #wants(unit: string, item: string): boolean {
-    const { include, exclude } = this.#replication
-    const matches = (globs: readonly string[]) => isInScope(globs, unit) || isInScope(globs, item)
-    return (include.length === 0 || matches(include)) && (exclude.length === 0 || !matches(exclude))
   }
 
   /** Files of a row that are to be here before it is visible: metadata always, the rest as availability and filters say. */
   #filesOf(feedId: FeedId, feedType: string, row: Row): WantedBlob[] {
     const item = this.#context.itemName(feedType, row.unit, row.key) ?? row.unit
-    const all = this.#replication.availability === 'full' && this.#wants(row.unit, item)
+    const all = this.#replication.availability === 'full' && isWanted(this.#replication, row.unit, item)
     const base = { feedId, unit: row.unit, key: row.key }
     return row.files
       .filter((file) => all || file.role === META_ROLE)
@@ -268,69 +221,114 @@ export class Pull {
   }
 
   /** The items that the new rows are, and which of their blobs are not here. */
-  async #track(fetched: readonly Fetched[]): Promise<{ tracker: ItemTracker; missing: WantedBlob[] }> {
+  async #track({ head }: FetchedState, { puts }: RowNews): Promise<{ tracker: ItemTracker; missing: WantedBlob[] }> {
     const tracker = new ItemTracker(this.#run)
-    for (const { head, difference } of fetched) {
-      const { feedType } = head.charter.value
-      for (const row of difference.puts) {
-        const files = this.#filesOf(head.feedId, feedType, row)
-        const isContent = row.files.some((file) => file.role !== META_ROLE)
-        const name = isContent ? this.#context.itemName(feedType, row.unit, row.key) : undefined
-        tracker.add(name, files, `${row.unit} ${row.key}`)
-      }
+    const { feedType } = head.charter.value
+    for (const row of puts) {
+      const files = this.#filesOf(head.feedId, feedType, row)
+      const isContent = row.files.some((file) => file.role !== META_ROLE)
+      const name = isContent ? this.#context.itemName(feedType, row.unit, row.key) : undefined
+      tracker.add(name, files, `${row.unit} ${row.key}`)
     }
     const list = tracker.wanted
-    this.#pinned = list.map((blob) => blob.digest)
     const here = await this.#context.blobs.has(list.map((blob) => blob.digest))
     return { tracker, missing: list.filter((_, index) => here[index] !== true) }
   }
 
-  /** @returns whether all of them are here. */
-  async #fetchBlobs(fetched: readonly Fetched[]): Promise<boolean> {
-    const { tracker, missing } = await this.#track(fetched)
-    tracker.begin(missing)
-    if (missing.length > 0) await this.#run.persist()
+  /** A few thousand rows at a time. @returns whether all of them are here. */
+  async #fetchBlobs(fetched: readonly FetchedState[], deletions: Deletions): Promise<boolean> {
     let isComplete = true
+    this.#undone = []
+    for (const one of fetched) {
+      const epochChange = this.#isOwnPast ? undefined : this.#findEpochChange(one)
+      for await (const news of one.news()) {
+        isComplete = (await this.#fetchGroup(one, news)) && isComplete
+        await epochChange?.add(news)
+        const gone = this.#deletedItems(one, news)
+        deletions.names.push(...gone.slice(0, Math.max(0, MAX_NAMED_DELETIONS - deletions.names.length)))
+        deletions.count += gone.length
+      }
+      if (epochChange !== undefined) this.#undone.push(...epochChange.rows)
+    }
+    return isComplete
+  }
+
+  #findEpochChange({ head }: FetchedState): EpochChange | undefined {
+    const { ledger, now } = this.#context
+    return EpochChange.find(ledger.registry, head, now())
+  }
+
+  async #fetchGroup(one: FetchedState, news: RowNews): Promise<boolean> {
+    const { tracker, missing } = await this.#track(one, news)
+    // Those of a shadow are known to be in use by its rows.
+    if (isHeld(one)) this.#pinned.push(...tracker.wanted.map((blob) => blob.digest))
+    const isFirst = this.#run.run.planned.items === 0
+    tracker.begin(missing)
+    if (missing.length > 0 && isFirst) await this.#run.persist()
+    let isComplete = true
+    const mayLack = this.#lackable(news)
     await this.#context.fetcher.fetchAll(this.#link.peer, missing, {
       signal: this.#signal,
       onOutcome: ({ wanted, error }) => {
-        isComplete &&= error === undefined
+        if (error !== undefined && mayLack(wanted, error)) this.#lacking.add(wanted.digest)
+        else isComplete &&= error === undefined
         tracker.settle(wanted, error)
       },
     })
     return isComplete
   }
 
+  /**
+   * One's own past counts also where nobody has its files any more: not to have it would keep the feed from being signed for
+   * good. What clients see of a row without its file, its metadata, is needed; and what fails here is tried again.
+   */
+  #lackable({ puts }: RowNews): (wanted: WantedBlob, error: FeedmeshError) => boolean {
+    if (!this.#isOwnPast) return () => false
+    const files = puts.flatMap((row) => row.files)
+    const metadata = new Set(files.filter(({ role }) => role === META_ROLE).map(({ digest }) => digest))
+    return ({ digest }, error) => !metadata.has(digest) && isFeedmeshError(error, 'NOT_FOUND', 'CORRUPT')
+  }
+
   /** Items that go with the new state. */
-  #deletedItems({ head, difference }: Fetched): string[] {
-    const kept = new Set(difference.puts.map((row) => JSON.stringify([row.unit, row.key])))
-    const gone = difference.drops.filter(({ unit, key }) => !kept.has(JSON.stringify([unit, key])))
-    return gone.flatMap(({ unit, key }) => this.#context.itemName(head.charter.value.feedType, unit, key) ?? [])
+  #deletedItems({ head }: FetchedState, { drops }: RowNews): string[] {
+    return drops.flatMap(({ unit, key }) => this.#context.itemName(head.charter.value.feedType, unit, key) ?? [])
   }
 
   /** Blobs may have been reclaimed between the look and this moment, in which nothing can be. @throws CONFLICT */
   async #verifyStillHere(): Promise<void> {
-    const here = await this.#context.blobs.has(this.#pinned)
+    const here = await this.#context.blobs.has(this.#pinned.filter((digest) => !this.#lacking.has(digest)))
     if (here.includes(false))
       throw new FeedmeshError('CONFLICT', 'files that were here a moment ago have been reclaimed')
   }
 
-  async #adopt(fetched: readonly Fetched[]): Promise<void> {
+  async #adopt(fetched: readonly FetchedState[]): Promise<void> {
     if (fetched.length === 0) return
-    const charters: Write[] = fetched.flatMap(({ head, verified }) =>
-      head.newCharters.map((charter) => charterWrite(verified.state.number, charter)),
+    const charters: Write[] = fetched.flatMap(({ head, state }) =>
+      chainWrites(state.state.number, head.newCharters, head.known?.charter),
     )
+    const { returned } = this.#context.ledger.registry
+    // Hidden before they are here: no client sees them in between.
+    const forget = returned.keep(this.#undone)
     try {
       await this.#context.ledger.adopt({
-        verified: fetched.map(({ verified }) => verified),
-        writes: charters,
-        absent: this.#absent,
+        verified: fetched.map(({ state }) => state),
+        writes: [...charters, ...returned.writes(this.#undone)],
+        absent: this.#isOwnPast ? depsOf(fetched) : this.#absent,
         verifyReady: () => this.#verifyStillHere(),
       })
     } catch (error) {
-      throw asFeedmeshError(error)
+      forget()
+      throw error
     }
-    for (const one of fetched) for (const item of this.#deletedItems(one)) this.#run.deleted(item)
     await this.#context.floor.flush()
   }
+}
+
+/** What was signed here once was whole here once; what it depends on may depend on it in turn. */
+function depsOf(fetched: readonly FetchedState[]): Set<FeedId> {
+  return new Set(fetched.flatMap(({ state }) => state.state.deps.map(({ feedId }) => feedIdText(feedId))))
+}
+
+function isHeld({ state }: FetchedState): boolean {
+  return !('shadow' in state)
 }

@@ -1,9 +1,12 @@
 /** Runs pulls: one at a time a link, with history, the grant renewed before and both ends told of the outcome after. */
 
+import { fitMessage } from '../../protocols/mesh/exchange.ts'
+import type { SetTimer } from '../../protocols/mesh/progress.ts'
 import { feedIdText } from '../catalog/charter.ts'
 import type { Digest } from '../catalog/digest.ts'
 import { asFeedmeshError, FeedmeshError, isErrorCode } from '../errors.ts'
 import type { Log } from '../log.ts'
+import { startTimeLimit } from '../network/timers.ts'
 import type { Book, Link } from './book.ts'
 import type { LinkAsker } from './link-asker.ts'
 import type { LinkPolicy } from './link-policy.ts'
@@ -17,6 +20,7 @@ export interface PullerOptions {
   readonly policy: LinkPolicy
   readonly asker: LinkAsker
   readonly log: Log
+  readonly setTimer: SetTimer
 }
 
 export interface PullRequest {
@@ -32,6 +36,9 @@ export interface LinkHealth {
   /** Items and bytes that a run set out to fetch and did not. */
   readonly missing: { readonly items: number; readonly bytes: number }
 }
+
+/** Of what is told to the peer and shown in lists, bytes. */
+const MAX_PROBLEM_BYTES = 1000
 
 const EXCHANGE_TIMEOUT_MS = 30_000
 
@@ -143,16 +150,17 @@ export class Puller {
   }
 
   async #renewGrant(link: Link, signal: AbortSignal): Promise<void> {
-    const { policy, asker, book } = this.#options
+    const { policy, asker, book, setTimer } = this.#options
     if (!policy.isRenewalDue(link)) return
-    const grant = await asker.fetchGrant(link, AbortSignal.any([signal, AbortSignal.timeout(EXCHANGE_TIMEOUT_MS)]))
+    using limit = startTimeLimit(setTimer, EXCHANGE_TIMEOUT_MS, signal)
+    const grant = await asker.fetchGrant(link, limit.signal)
     const current = book.links.find(link.id)
     if (current !== undefined) await book.commit({ links: [{ ...current, grant }] })
   }
 
   /** Writes the outcome into the link and tells the peer; a peer that cannot be told learns it with the next run. */
   async #confirm(link: Link, run: Run, error: FeedmeshError | undefined): Promise<void> {
-    const { book, asker, context, log } = this.#options
+    const { book, asker, context, log, setTimer } = this.#options
     const now = context.now()
     const current = book.links.find(link.id)
     if (current === undefined || current.revokedAt !== null) return
@@ -161,7 +169,8 @@ export class Puller {
       (run.state === 'succeeded'
         ? undefined
         : { code: 'NOT_FOUND', message: `${run.failed} items could not be fetched` })
-    const problem = failed === undefined ? null : { code: failed.code, message: failed.message.slice(0, 1000) }
+    const problem =
+      failed === undefined ? null : { code: failed.code, message: fitMessage(failed.message, MAX_PROBLEM_BYTES) }
     let next: Link = {
       ...current,
       lastError: problem === null ? null : { ...problem, at: now },
@@ -171,7 +180,8 @@ export class Puller {
     if (view !== undefined) {
       try {
         const held = { digest: view.totals.root.hash, entries: view.totals.entries, problem }
-        const theirs = await asker.confirm(link, held, AbortSignal.timeout(EXCHANGE_TIMEOUT_MS))
+        using limit = startTimeLimit(setTimer, EXCHANGE_TIMEOUT_MS)
+        const theirs = await asker.confirm(link, held, limit.signal)
         next = { ...next, confirmed: { digest: theirs.digest, entries: theirs.entries, at: now } }
       } catch (unconfirmed) {
         log.debug({ err: unconfirmed, peer: link.peer }, 'the peer could not be told the outcome of a run')

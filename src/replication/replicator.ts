@@ -3,16 +3,20 @@
  * peer asks for one and when an operator does.
  */
 
+import type { SetTimer } from '../../protocols/mesh/progress.ts'
 import { feedIdText, type Inclusion } from '../catalog/charter.ts'
 import { inclusionFor, isReceiving, isSending } from '../catalog/policy.ts'
+import { MAX_CLOCK_AHEAD_MS } from '../catalog/stamp.ts'
 import { asFeedmeshError, FeedmeshError, isFeedmeshError } from '../errors.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import type { Log } from '../log.ts'
 import type { MeshHost } from '../network/host.ts'
+import { startTimeLimit } from '../network/timers.ts'
 import type { Book, Link, Replication } from './book.ts'
 import type { CatchUp } from './catch-up.ts'
 import type { PokeResult } from './link-answerer.ts'
 import type { LinkAsker } from './link-asker.ts'
+import { NewsPace } from './news-pace.ts'
 import type { Puller, PullRequest } from './puller.ts'
 import type { Run, RunProgressListener, RunTrigger } from './runs.ts'
 
@@ -25,6 +29,9 @@ export interface ReplicatorOptions {
   readonly catchUp: CatchUp
   readonly log: Log
   readonly now: () => number
+  /** Ms that have passed since some moment, also when somebody sets the clock: what polls go by. */
+  readonly elapsedMs: () => number
+  readonly setTimer: SetTimer
   /** In [0, 1): spreads the polls of many nodes. */
   readonly random: () => number
 }
@@ -33,11 +40,20 @@ export interface ReplicatorOptions {
 const TICK_MS = 1000
 /** Polls come within ± this share of their interval. */
 const JITTER = 0.2
+/** Of a link whose replication was removed meanwhile. */
+const DEFAULT_EVERY_MS = 60_000
 const GREET_TIMEOUT_MS = 15_000
 /** A peer's pull that this end asked for may take this long. */
 const POKE_TIMEOUT_MS = 9 * 60_000
 /** Feeds of this node are signed again when this share of their lifetime is over. */
 const REFRESH_AFTER = 1 / 24
+/** One that failed is tried again after this, ms. */
+const REFRESH_RETRY_MS = 60_000
+
+function isRefreshDue(manifest: { readonly issuedAt: number; readonly expiresAt: number }, now: number): boolean {
+  const { issuedAt, expiresAt } = manifest
+  return now >= issuedAt + (expiresAt - issuedAt) * REFRESH_AFTER || now < issuedAt - MAX_CLOCK_AHEAD_MS
+}
 
 export interface ReplicationPlan {
   readonly fetch: { readonly items: number; readonly bytes: number }
@@ -60,9 +76,16 @@ export interface LinkOutcome {
 export class Replicator implements AsyncDisposable {
   readonly #options: ReplicatorOptions
   readonly #stopping = new AbortController()
+  /** By `elapsedMs`: of each link. */
   readonly #nextPoll = new Map<string, number>()
+  /** By `elapsedMs`: of feeds that could not be signed again. */
+  readonly #nextRefresh = new Map<string, number>()
+  readonly #newsPace = new NewsPace()
   readonly #background = new Set<Promise<unknown>>()
-  #timer: NodeJS.Timeout | undefined
+  /** By `elapsedMs`: when a peer is asked again what it holds of this node’s own feed. */
+  readonly #nextRecovery = new Map<string, number>()
+  #isRecovering = false
+  #cancelTick: () => void = () => {}
   #unsubscribe: () => void = () => {}
 
   constructor(options: ReplicatorOptions) {
@@ -74,8 +97,14 @@ export class Replicator implements AsyncDisposable {
       if (event.type === 'connected') this.#inBackground(this.#onConnected(event.peerId))
     })
     for (const replication of this.#options.book.replications.all()) this.keepConnected(replication)
-    this.#timer = setInterval(() => this.#tick(), TICK_MS)
-    this.#timer.unref()
+    this.#scheduleTick()
+  }
+
+  #scheduleTick(): void {
+    this.#cancelTick = this.#options.setTimer(() => {
+      this.#scheduleTick()
+      this.#tick()
+    }, TICK_MS)
   }
 
   /** Work whose failure concerns nobody who waits. */
@@ -147,16 +176,55 @@ export class Replicator implements AsyncDisposable {
     const links = this.#options.book.linksWith(peer)
     if (links.length === 0) return
     await this.#greet(peer)
-    for (const link of links) await this.#recoverOwn(link)
+    await this.#recoverFrom(links)
     for (const link of links) this.#pullInBackground(link, 'connect')
+  }
+
+  /** What one link cannot tell now it is asked for again with the next polls; the others are asked all the same. */
+  async #recoverFrom(links: readonly Link[]): Promise<void> {
+    const { book, elapsedMs, log } = this.#options
+    for (const link of links) {
+      const everyMs = book.replications.find(link.replication)?.everyMs ?? DEFAULT_EVERY_MS
+      this.#nextRecovery.set(link.id, elapsedMs() + everyMs)
+      try {
+        await this.#recoverOwn(link)
+      } catch (error) {
+        if (this.#stopping.signal.aborted) return
+        log.warn(
+          { err: asFeedmeshError(error), peer: link.peer },
+          'a peer could not be asked what was signed here before',
+        )
+      }
+    }
+  }
+
+  /** One round at a time over the peers that have yet to tell what they hold of the feeds of this node. */
+  async #recoverDue(connected: ReadonlySet<string>): Promise<void> {
+    if (this.#isRecovering) return
+    const { book, catchUp, elapsedMs, ledger } = this.#options
+    const parts = { registry: ledger.registry, book }
+    const due = book.links
+      .all()
+      .filter(
+        (link) =>
+          link.revokedAt === null &&
+          connected.has(link.peer) &&
+          elapsedMs() >= (this.#nextRecovery.get(link.id) ?? 0) &&
+          catchUp.find(feedIdText(link.local), parts)?.missing.includes(link.peer) === true,
+      )
+    if (due.length === 0) return
+    this.#isRecovering = true
+    try {
+      await this.#recoverFrom(due)
+    } finally {
+      this.#isRecovering = false
+    }
   }
 
   async #greet(peer: string): Promise<void> {
     try {
-      await this.#options.asker.greet(
-        peer,
-        AbortSignal.any([this.#stopping.signal, AbortSignal.timeout(GREET_TIMEOUT_MS)]),
-      )
+      using limit = startTimeLimit(this.#options.setTimer, GREET_TIMEOUT_MS, this.#stopping.signal)
+      await this.#options.asker.greet(peer, limit.signal)
     } catch (error) {
       if (!isFeedmeshError(error, 'PEER_UNREACHABLE', 'TIMEOUT', 'ABORTED')) throw error
       this.#options.log.debug({ err: error, peer }, 'no hello with a peer that was just connected')
@@ -180,20 +248,28 @@ export class Replicator implements AsyncDisposable {
     this.#inBackground(this.#pull(link, { trigger, signal: this.#stopping.signal }))
   }
 
-  /** A peer announced something newer. What comes while a pull is under way is pulled right after it, once. */
+  /** A peer announced something newer. What comes while a pull is under way, or too often, is pulled once, a little later. */
   onNews(link: Link): void {
-    if (this.#options.puller.isRunning(link.id)) this.#nextPoll.set(link.id, 0)
+    const elapsed = this.#options.elapsedMs()
+    if (this.#options.puller.isRunning(link.id)) return this.#pullBy(link, elapsed)
+    const waitMs = this.#newsPace.take(link.id, elapsed)
+    if (waitMs > 0) this.#pullBy(link, elapsed + waitMs)
     else this.#pullInBackground(link, 'change')
   }
 
+  /** The next poll comes at this time, if it would come later. */
+  #pullBy(link: Link, elapsed: number): void {
+    this.#nextPoll.set(link.id, Math.min(this.#nextPoll.get(link.id) ?? elapsed, elapsed))
+  }
+
   #scheduleNext(link: Link): void {
-    const { book, now, random } = this.#options
-    const everyMs = book.replications.find(link.replication)?.everyMs ?? 60_000
-    this.#nextPoll.set(link.id, now() + everyMs * (1 + JITTER * (2 * random() - 1)))
+    const { book, elapsedMs, random } = this.#options
+    const everyMs = book.replications.find(link.replication)?.everyMs ?? DEFAULT_EVERY_MS
+    this.#nextPoll.set(link.id, elapsedMs() + everyMs * (1 + JITTER * (2 * random() - 1)))
   }
 
   #tick(): void {
-    const { book, host, now } = this.#options
+    const { book, host, elapsedMs } = this.#options
     const connected = new Set(
       host
         .peers()
@@ -201,27 +277,24 @@ export class Replicator implements AsyncDisposable {
         .map((peer) => peer.peerId),
     )
     for (const link of book.links.all()) {
-      if (!this.#mayPull(link) || now() < (this.#nextPoll.get(link.id) ?? 0)) continue
+      if (!this.#mayPull(link) || elapsedMs() < (this.#nextPoll.get(link.id) ?? 0)) continue
       const outgoing = book.replications.find(link.replication)?.communication === 'outgoing'
       if (connected.has(link.peer)) this.#pullInBackground(link, 'schedule')
       else if (outgoing) this.#scheduleNext(link)
     }
+    this.#inBackground(this.#recoverDue(connected))
     this.#refreshFeeds()
   }
 
-  /** Signs quiet feeds again before their manifests grow old. */
+  /** Signs quiet feeds again before their manifests grow old, or when a clock that was ahead has dated them. */
   #refreshFeeds(): void {
-    const { ledger, now } = this.#options
+    const { ledger, now, elapsedMs } = this.#options
     for (const local of ledger.registry.locals.values()) {
       const state = ledger.registry.states.get(local.id)
       const manifest = state?.manifest?.value
-      if (
-        manifest === undefined ||
-        now() < manifest.issuedAt + (manifest.expiresAt - manifest.issuedAt) * REFRESH_AFTER
-      )
-        continue
-      if (this.#nextPoll.get(local.id) !== undefined && now() < (this.#nextPoll.get(local.id) ?? 0)) continue
-      this.#nextPoll.set(local.id, now() + 60_000)
+      if (manifest === undefined || !isRefreshDue(manifest, now())) continue
+      if (elapsedMs() < (this.#nextRefresh.get(local.id) ?? 0)) continue
+      this.#nextRefresh.set(local.id, elapsedMs() + REFRESH_RETRY_MS)
       this.#inBackground(ledger.refresh(local.id))
     }
   }
@@ -241,13 +314,13 @@ export class Replicator implements AsyncDisposable {
 
   /** What a run would fetch, send and delete, over all links. @throws as a run would fail */
   async plan(replication: Replication): Promise<ReplicationPlan> {
-    const signal = AbortSignal.any([this.#stopping.signal, AbortSignal.timeout(POKE_TIMEOUT_MS)])
+    using limit = startTimeLimit(this.#options.setTimer, POKE_TIMEOUT_MS, this.#stopping.signal)
     const plan = { fetch: { items: 0, bytes: 0 }, send: { items: 0, bytes: 0 }, delete: { items: 0 } }
     for (const link of this.#options.book.linksOf(replication.id)) {
       if (link.revokedAt !== null) continue
       if (isSending(replication.mode)) addTo(plan.send, this.#unconfirmed(link))
       if (!isReceiving(replication.mode)) continue
-      const pull = await this.#options.puller.plan(link, signal)
+      const pull = await this.#options.puller.plan(link, limit.signal)
       addTo(plan.fetch, pull.fetch)
       plan.delete.items += pull.delete.items
     }
@@ -294,7 +367,8 @@ export class Replicator implements AsyncDisposable {
       : undefined
     if (!isSending(replication.mode)) return { link, received, sent: undefined, error: undefined }
     try {
-      const sent = await this.#options.asker.poke(link, AbortSignal.any([signal, AbortSignal.timeout(POKE_TIMEOUT_MS)]))
+      using limit = startTimeLimit(this.#options.setTimer, POKE_TIMEOUT_MS, signal)
+      const sent = await this.#options.asker.poke(link, limit.signal)
       return { link, received, sent, error: undefined }
     } catch (thrown) {
       return { link, received, sent: undefined, error: asFeedmeshError(thrown) }
@@ -302,7 +376,7 @@ export class Replicator implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    clearInterval(this.#timer)
+    this.#cancelTick()
     this.#unsubscribe()
     this.#stopping.abort(new FeedmeshError('ABORTED', 'the node is stopping'))
     await Promise.all(this.#background)

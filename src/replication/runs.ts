@@ -4,6 +4,7 @@
  * did not survive is closed as failed at the next start.
  */
 
+import { fitMessage, MAX_MESSAGE_BYTES } from '../../protocols/mesh/exchange.ts'
 import { decodeCbor, encodeCbor, nullable, record, type Shaped, text, uint, word } from '../catalog/cbor.ts'
 import { keys } from '../store/keys.ts'
 import type { Records, Write } from '../store/records.ts'
@@ -23,7 +24,7 @@ const runShape = record({
   sent: [8, count],
   deleted: [9, uint()],
   planned: [10, count],
-  message: [11, text(2048)],
+  message: [11, text(MAX_MESSAGE_BYTES)],
   failed: [12, uint()],
   /** Code of the error that ended a failed run; empty otherwise. */
   errorCode: [13, text(64)],
@@ -35,13 +36,13 @@ const itemShape = record({
   action: [2, word(['fetched', 'deleted', 'sent', 'failed'])],
   bytes: [3, uint()],
   code: [4, text(64)],
-  message: [5, text(2048)],
+  message: [5, text(MAX_MESSAGE_BYTES)],
 })
 export type RunItemRecord = Shaped<typeof itemShape>
 
 /** Runs kept; older ones are removed with their items. */
 const MAX_RUNS = 1000
-/** Items kept of one run, failed ones always. */
+/** Items kept of one run, failed ones and others each; the rest is counted. */
 const MAX_ITEMS = 10_000
 
 const NOTHING = { items: 0, bytes: 0 } as const
@@ -115,6 +116,7 @@ export class RunLog {
     const run = createRun(id, { replication, peer, trigger, startedAt: this.#now() })
     this.#recent.set(id, run)
     return new ActiveRun(run, {
+      show: (next) => this.#recent.set(id, next),
       store: async (next, writes) => this.#store(next, [...writes, ...(await this.#pruning())]),
       end: (next, writes) => this.#end(next, writes),
       now: this.#now,
@@ -124,6 +126,7 @@ export class RunLog {
   /** A run that is never in the history: for finding out what one would do. */
   rehearse(replication: string, peer: string): ActiveRun {
     return new ActiveRun(createRun(0, { replication, peer, trigger: 'manual', startedAt: this.#now() }), {
+      show: () => {},
       store: keepNothing,
       end: keepNothing,
       now: this.#now,
@@ -167,6 +170,8 @@ export class RunLog {
 }
 
 interface RunPort {
+  /** What is known of it so far, not yet stored. */
+  show(run: Run): void
   store(run: Run, writes: readonly Write[]): Promise<void>
   end(run: Run, writes: readonly Write[]): Promise<void>
   now(): number
@@ -199,11 +204,13 @@ export class ActiveRun {
     this.#listener = listener
   }
 
-  /** What the run sets out to fetch; from here on it shows in the history, also if the process dies. */
+  /** What the run sets out to fetch, beside what was planned before. */
   plan(items: number, bytes: number): void {
-    this.#update({ planned: { items, bytes } })
+    const { planned } = this.#run
+    this.#update({ planned: { items: planned.items + items, bytes: planned.bytes + bytes } })
   }
 
+  /** From here on it shows in the history, also if the process dies. */
   async persist(): Promise<void> {
     await this.#port.store(this.#run, [])
   }
@@ -223,9 +230,16 @@ export class ActiveRun {
     this.#update({ deleted: this.#run.deleted + 1 })
   }
 
+  /** Items that are not named. */
+  deletedMore(items: number): void {
+    if (items > 0) this.#update({ deleted: this.#run.deleted + items })
+  }
+
   failed(item: string, error: { readonly code: string; readonly message: string }): void {
-    this.#failures.push({ item, action: 'failed', bytes: 0, code: error.code, message: error.message.slice(0, 1500) })
-    this.#update({ failed: this.#failures.length })
+    const message = fitMessage(error.message, MAX_MESSAGE_BYTES)
+    if (this.#failures.length < MAX_ITEMS)
+      this.#failures.push({ item, action: 'failed', bytes: 0, code: error.code, message })
+    this.#update({ failed: this.#run.failed + 1 })
   }
 
   #add(item: RunItemRecord): void {
@@ -234,6 +248,7 @@ export class ActiveRun {
 
   #update(change: Partial<RunRecord>): void {
     this.#run = { ...this.#run, ...change }
+    this.#port.show(this.#run)
     this.#listener(this.#run)
   }
 
@@ -242,8 +257,9 @@ export class ActiveRun {
     state: 'succeeded' | 'failed' | 'partial',
     why: { readonly code: string; readonly message: string },
   ): Promise<Run> {
-    const honest = state === 'succeeded' && this.#failures.length > 0 ? 'partial' : state
-    this.#update({ state: honest, endedAt: this.#port.now(), errorCode: why.code, message: why.message.slice(0, 1500) })
+    const honest = state === 'succeeded' && this.#run.failed > 0 ? 'partial' : state
+    const message = fitMessage(why.message, MAX_MESSAGE_BYTES)
+    this.#update({ state: honest, endedAt: this.#port.now(), errorCode: why.code, message })
     const items = [...this.#failures, ...this.#items]
     const writes = items.map(
       (item, index): Write => ({

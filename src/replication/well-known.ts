@@ -10,7 +10,6 @@ export interface NodeAddress {
   readonly addresses: readonly string[]
 }
 
-const TIMEOUT_MS = 10_000
 const MAX_BODY_BYTES = 64 * 1024
 const MAX_ADDRESSES = 32
 
@@ -60,14 +59,14 @@ function parseAnswer(json: string, where: string): NodeAddress {
   return { peerId, addresses: listed.slice(0, MAX_ADDRESSES) }
 }
 
-/** @throws PEER_UNREACHABLE, NOT_A_NODE, BAD_INPUT */
+/** `signal` limits the time, redirects are not followed. @throws PEER_UNREACHABLE, NOT_A_NODE, BAD_INPUT */
 export async function findNode(baseUrl: string, signal: AbortSignal): Promise<NodeAddress> {
   const base = parseBaseUrl(baseUrl)
   const where = redactUrl(base.origin)
   let response: Response
   try {
     response = await fetch(new URL('/.well-known/feedmesh', base), {
-      signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
+      signal,
       redirect: 'error',
       headers: { accept: 'application/json' },
     })

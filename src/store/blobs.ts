@@ -91,6 +91,11 @@ export interface BlobStore {
    * @throws BUSY for a blob over 64 KiB that was sealed in the last few minutes: the batch that names it may be under way.
    */
   remove(digest: Digest): Promise<void>
+  /**
+   * Makes an orphan known again, after reading and comparing all of it: what a lost database leaves on disk needs not be
+   * fetched. false when there are no bytes for `digest`, or others. @throws STORAGE_FULL, STORAGE_IO
+   */
+  readmit(digest: Digest): Promise<boolean>
   /** Every known blob, chunk lists included, in no promised order. */
   list(): AsyncIterable<ListedBlob>
   /** Bytes at their final place that no record knows, left by a crash between `seal` and the batch. `remove` deletes them. */

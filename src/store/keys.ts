@@ -74,24 +74,45 @@ export const keys = {
   /** Rows of a feed's state by their place in the trie; `generation` changes when the state is loaded anew as a whole. */
   row: (feed: number, generation: number, place: Uint8Array) => table('r', u32(feed), u32(generation), place),
   rows: (feed: number, generation: number) => under(table('r', u32(feed), u32(generation))),
+  allRows: (feed: number) => under(table('r', u32(feed))),
   /** Inner nodes of the state trie by packed path. */
   node: (feed: number, generation: number, path: Uint8Array) => table('n', u32(feed), u32(generation), path),
   nodes: (feed: number, generation: number) => under(table('n', u32(feed), u32(generation))),
+  allNodes: (feed: number) => under(table('n', u32(feed))),
+  /** A generation of a feed's rows that is on its way and counts for nobody yet. */
+  shadow: (feed: number) => table('S', u32(feed)),
+  shadows: () => under(table('S')),
+  /** A generation of a feed's rows (kind 0) or of a view's index (kind 1) that is to be removed. */
+  leftover: (feed: number, kind: 0 | 1, generation: number) =>
+    table('g', u32(feed), Uint8Array.of(kind), u32(generation)),
+  leftovers: () => under(table('g')),
+  leftoversOf: (feed: number) => under(table('g', u32(feed))),
   /** Operations of a feed's log. */
   operation: (feed: number, epoch: number, index: number) => table('l', u32(feed), u32(epoch), u64(index)),
   operations: (feed: number, epoch: number) => under(table('l', u32(feed), u32(epoch))),
   allOperations: (feed: number) => under(table('l', u32(feed))),
 
-  /** Root and totals of a feed's view. */
+  /** Root, totals and generation of a feed's view. */
   view: (feed: number) => table('V', u32(feed)),
-  /** Digest of each visible row of a view by its unsalted place. */
-  viewRow: (feed: number, place: Uint8Array) => table('v', u32(feed), place),
-  viewRows: (feed: number) => under(table('v', u32(feed))),
-  viewNode: (feed: number, path: Uint8Array) => table('w', u32(feed), path),
-  viewNodes: (feed: number) => under(table('w', u32(feed))),
+  /** Digest of each visible row of a view by its unsalted place; `generation` changes when the index is built anew as a whole. */
+  viewRow: (feed: number, generation: number, place: Uint8Array) => table('v', u32(feed), u32(generation), place),
+  viewRows: (feed: number, generation: number) => under(table('v', u32(feed), u32(generation))),
+  allViewRows: (feed: number) => under(table('v', u32(feed))),
+  viewNode: (feed: number, generation: number, path: Uint8Array) => table('w', u32(feed), u32(generation), path),
+  viewNodes: (feed: number, generation: number) => under(table('w', u32(feed), u32(generation))),
+  allViewNodes: (feed: number) => under(table('w', u32(feed))),
   /** Summary of a visible unit, in order of names. */
-  viewUnit: (feed: number, unit: string) => table('u', u32(feed), Buffer.from(unit)),
-  viewUnits: (feed: number) => under(table('u', u32(feed))),
+  viewUnit: (feed: number, generation: number, unit: string) =>
+    table('u', u32(feed), u32(generation), Buffer.from(unit)),
+  viewUnits: (feed: number, generation: number) => under(table('u', u32(feed), u32(generation))),
+  allViewUnits: (feed: number) => under(table('u', u32(feed))),
+
+  /** Proof that a feed was forked; kept when the feed is forgotten. */
+  fork: (feedId: string) => table('q', Buffer.from(feedId, 'hex')),
+  forks: () => under(table('q')),
+  /** What a new epoch of a feed undid, by feed and a hash of (unit, key). */
+  returnedRow: (feedId: string, place: Uint8Array) => table('o', Buffer.from(feedId, 'hex'), place),
+  returnedRows: () => under(table('o')),
 
   /** Configuration and history of replications, tokens, API keys, peers. */
   replication: (id: string) => table('p', Buffer.from(id)),

@@ -47,7 +47,9 @@ export function createLevel(directory: string): Database {
     keyEncoding: 'view',
     valueEncoding: 'view',
     cacheSize: 32 * 1024 * 1024,
-    maxFileSize: 8 * 1024 * 1024,
+    // Tables are mapped into memory while they are open: at most 128 MiB of them.
+    maxFileSize: 2 * 1024 * 1024,
+    maxOpenFiles: 64,
   })
 }
 

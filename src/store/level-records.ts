@@ -5,6 +5,7 @@ import { noFaults, type ReachFaultPoint } from '../fault-points.ts'
 import { keys, u32 } from './keys.ts'
 import { type Database, LevelDatabase, type LevelDatabaseOptions } from './level-database.ts'
 import type { KeyRange, Records, ScanOptions, Write } from './records.ts'
+import { HOW_TO_REBUILD } from './stored-bytes.ts'
 
 /** Version of the layout of the data folder; a node refuses folders with a greater one. */
 export const SCHEMA_VERSION = 1
@@ -189,10 +190,7 @@ async function verifyNew(records: Records, directory: string): Promise<void> {
   const batch = keys.fact('batch')
   for await (const found of records.scanKeys({ gte: Uint8Array.of(0), lt: Uint8Array.of(0xff), limit: 2 })) {
     if (Buffer.compare(found, batch) === 0) continue
-    throw new FeedmeshError(
-      'CORRUPT',
-      `the beginning of the database in ${directory} is lost; stop the node, move its data folder away and restore it from a backup, or start with an empty one and link the feeds again`,
-    )
+    throw new FeedmeshError('CORRUPT', `the beginning of the database in ${directory} is lost; ${HOW_TO_REBUILD}`)
   }
 }
 

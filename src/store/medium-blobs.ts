@@ -7,7 +7,7 @@
  */
 
 import type { Readable } from 'node:stream'
-import { type Digest, sha256Digest } from '../catalog/digest.ts'
+import { algorithmOf, type Digest, sha256Digest } from '../catalog/digest.ts'
 import { FeedmeshError } from '../errors.ts'
 import type { ReachFaultPoint } from '../fault-points.ts'
 import { decodeBlobFacts, encodeBlobFacts, type StoredBlob } from './blob-facts.ts'
@@ -23,6 +23,7 @@ import {
   type StagedBlob,
   type StageOptions,
 } from './blobs.ts'
+import { ContentHashes, type FinishedHashes } from './content-hashes.ts'
 import { blobKeyDigest, keys } from './keys.ts'
 import type { RecentlySealed } from './recently-sealed.ts'
 import type { Records, Write } from './records.ts'
@@ -130,6 +131,37 @@ export class MediumBlobs implements BlobStore {
         throw asStorageError(error, `cannot delete the file of ${digest}`)
       }
     })
+  }
+
+  async readmit(digest: Digest): Promise<boolean> {
+    const size = await this.#reading.findFileSize(digest)
+    if (size === undefined || size === 0) return false
+    // From here on `remove` leaves the bytes alone.
+    await this.#sealed.add(digest)
+    const found = await this.#hashFile(digest, size)
+    if (found === undefined) return false
+    if (found.chunkList === undefined) {
+      await this.#records.write([indexWrite(digest, { place: 'file', size })])
+      return true
+    }
+    const { writes, digest: chunkRoot } = await this.#placeChunkList(found.chunkList)
+    await this.#records.write([...writes, indexWrite(digest, { place: 'file', size, chunkRoot })])
+    return true
+  }
+
+  /** undefined for bytes that are not what the digest says, or are gone by now. */
+  async #hashFile(digest: Digest, size: number): Promise<FinishedHashes | undefined> {
+    const algorithm = algorithmOf(digest)
+    const hashes = new ContentHashes([algorithm])
+    try {
+      const stream = await this.#medium.open(digest, { start: 0, end: size })
+      if (stream === undefined) return undefined
+      for await (const piece of stream as AsyncIterable<Uint8Array>) hashes.update(piece)
+    } catch (error) {
+      throw asStorageError(error, `cannot read the file of ${digest}`)
+    }
+    const found = hashes.finish()
+    return `${algorithm}:${found.hashes[algorithm]}` === digest ? found : undefined
   }
 
   async *list(): AsyncIterable<ListedBlob> {

@@ -2,16 +2,18 @@
 
 import { FeedmeshError, isFeedmeshError } from '../errors.ts'
 
+/** What to do about a damaged database: the essentials file and the peers have what it held. */
+export const HOW_TO_REBUILD =
+  'stop the node, move the folder records in its data folder away and start it again: what it held comes back from peers; or restore a backup'
+
 /** Runs `read`. @throws CORRUPT for stored bytes that cannot be decoded; everything else passes */
 export async function readStored<T>(what: string, read: () => Promise<T>): Promise<T> {
   try {
     return await read()
   } catch (cause) {
     if (!isFeedmeshError(cause, 'PEER_INVALID', 'FORGED')) throw cause
-    throw new FeedmeshError(
-      'CORRUPT',
-      `${what} in the database cannot be read (${cause.message}); stop the node, move its data folder away and restore it from a backup, or start with an empty one and link the feeds again`,
-      { cause },
-    )
+    throw new FeedmeshError('CORRUPT', `${what} in the database cannot be read (${cause.message}); ${HOW_TO_REBUILD}`, {
+      cause,
+    })
   }
 }

@@ -19,13 +19,14 @@ async function measure(pair: Pair, entries: number): Promise<Finding[]> {
   await linkPair(pair)
   const run = await awaitEqual(pair)
   const { up, down, turns } = proxy.take()
+  // Before anything that only the benchmark asks for.
+  const [hubUse, spokeUse] = await Promise.all([hub.child.call('use'), spoke.child.call('use')])
   const count = await spoke.child.call('countEntries', spoke.folder, SPOKE_FEED)
   if (count.entries !== entries) throw new Error(`the spoke has ${count.entries} entries instead of ${entries}`)
   const choice = { kind: 'all', count: entries, of: entries } as const
   const rows = await hub.child.call('rowBytes', hub.folder, HUB_FEED, choice)
   const minimum = rows + count.fileBytes
   const parts = `metadata ${formatNumber(run.metadataSeconds)} s, files and commit ${formatNumber(run.seconds - run.metadataSeconds)} s`
-  const [hubUse, spokeUse] = await Promise.all([hub.child.call('use'), spoke.child.call('use')])
   const plain = { ratio: null, target: null, spread: null, peer: '-' }
   return [
     {

@@ -6,6 +6,7 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
+import { announce } from './announce.ts'
 import { catchUp } from './catch-up.ts'
 import { type Bench, type Finding, isMet, renderTable } from './findings.ts'
 import { readMachineFacts } from './machine.ts'
@@ -17,7 +18,17 @@ import { npmServe } from './npm-serve.ts'
 import { oneNewVersion } from './one-new-version.ts'
 import { start } from './start.ts'
 
-const BENCHES: readonly Bench[] = [npmPublish, npmPackument, npmServe, start, oneNewVersion, catchUp, newcomer, memory]
+const BENCHES: readonly Bench[] = [
+  announce,
+  npmPublish,
+  npmPackument,
+  npmServe,
+  start,
+  oneNewVersion,
+  catchUp,
+  newcomer,
+  memory,
+]
 const RESULTS = resolve(import.meta.dirname, '../../bench/results.json')
 
 interface Outcome {

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { FeedmeshError } from '../../src/errors.ts'
 import { createTarball } from '../feeds/npm-package.ts'
-import { OTHER_PEER_ID, PEER_ID, SUCCEEDED } from '../support/fake-operations.ts'
+import { OTHER_PEER_ID, PEER_ID, SUCCEEDED } from '../support/fake-results.ts'
 import { openTestServer, type TestServer } from '../support/http-server.ts'
 import { type CommandResult, runCommand } from './command.ts'
 

@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, rm, stat } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { text } from 'node:stream/consumers'
 import { test } from 'node:test'
+import { keys, u32 } from '../../src/store/keys.ts'
+import { createLevel } from '../../src/store/level-database.ts'
+import { openLevelRecords } from '../../src/store/level-records.ts'
 import { cleanEnv, MAIN, runCommand } from './command.ts'
 
 const FREE = ['--http', '127.0.0.1:0', '--listen', '/ip4/127.0.0.1/tcp/0', '--log-level', 'error']
@@ -76,6 +79,68 @@ test('init prints the admin key once, and its configuration is used', async () =
   node.child.kill('SIGINT')
   assert.equal((await node.exited)[0], 0)
   assert.doesNotMatch(await node.stderr, /fmk_/)
+})
+
+/** Path → content and time of its last change, of every file under a folder. */
+async function readFolder(folder: string): Promise<Map<string, string>> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true })
+  const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name))
+  const read = async (file: string) => `${(await stat(file)).mtimeMs} ${(await readFile(file)).toString('hex')}`
+  return new Map(await Promise.all(files.map(async (file) => [file, await read(file)] as const)))
+}
+
+test('a data folder of a newer version is refused with both versions, and nothing in it is touched', async () => {
+  await using folder = await createFolder()
+  const data = join(folder.path, 'data')
+  assert.equal((await runCommand(['init', '--data', data, ...FREE.slice(0, 4)])).exitCode, 0)
+  // What a newer version may have left: a key of the configuration that this one does not know.
+  await writeFile(join(data, 'schema'), '2\n')
+  await writeFile(join(data, 'config.json'), '{"fromTheFuture": true}\n')
+  const before = await readFolder(data)
+  await using node = start(['--json', '--data', data])
+  assert.equal((await node.exited)[0], 1)
+  const { error } = JSON.parse(await node.stderr) as { error: { code: string; message: string; cure: string } }
+  assert.equal(error.code, 'DATA_NEWER')
+  assert.match(error.message, /schema version 2, this program knows 1: start the newer Feedmesh again, or restore/)
+  assert.match(error.cure, /install the newer version/)
+  assert.deepEqual(await readFolder(data), before)
+})
+
+test('a version that only the database tells of is refused too, and its records stay as they are', async () => {
+  await using folder = await createFolder()
+  const data = join(folder.path, 'data')
+  assert.equal((await runCommand(['init', '--data', data, ...FREE.slice(0, 4)])).exitCode, 0)
+  const records = join(data, 'records')
+  const dump = async (): Promise<string[]> => {
+    const database = createLevel(records)
+    await database.open()
+    try {
+      return (await database.iterator().all()).map((entry) =>
+        entry.map((part) => Buffer.from(part).toString('hex')).join(' '),
+      )
+    } finally {
+      await database.close()
+    }
+  }
+  {
+    await using database = await openLevelRecords({ directory: records })
+    await database.write([{ type: 'put', key: keys.fact('schema'), value: u32(7) }])
+  }
+  const before = await dump()
+  await using node = start(['--json', '--data', data])
+  assert.equal((await node.exited)[0], 1)
+  assert.match(await node.stderr, /DATA_NEWER[^]*schema version 7, this program knows 1/)
+  assert.deepEqual(await dump(), before)
+})
+
+test('a key of the configuration that is not known is refused by name', async () => {
+  await using folder = await createFolder()
+  const data = join(folder.path, 'data')
+  assert.equal((await runCommand(['init', '--data', data])).exitCode, 0)
+  await writeFile(join(data, 'config.json'), '{"fromTheFuture": true}\n')
+  const refused = await runCommand(['start', '--json', '--data', data])
+  assert.equal(refused.exitCode, 2)
+  assert.match(refused.stderr, /unknown key fromTheFuture; known are http/)
 })
 
 test('options that cannot be used are refused with exit code 2', async () => {

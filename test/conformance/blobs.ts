@@ -339,6 +339,20 @@ function testRemoval(open: Open): void {
     assert.equal(await under.blobs.verifyBlob(again.digest), 'ok')
   })
 
+  for (const size of [100_000, CHUNKED_FROM_BYTES + 10]) {
+    it(`readmits an orphan of ${size} bytes as if it had never been forgotten`, async () => {
+      await using under = await open()
+      const { digest } = await storeBytes(under, content(size, 9))
+      const before = await under.blobs.find(digest)
+      await under.records.clear({ gte: Buffer.from('b'), lt: Buffer.from('d') })
+      assert.equal(await under.blobs.find(digest), undefined)
+      assert.deepEqual([await under.blobs.readmit(digest), await under.blobs.find(digest)], [true, before])
+      assert.equal(await under.blobs.verifyBlob(digest), 'ok')
+      if (before?.chunkRoot !== undefined) assert.equal(await under.blobs.verifyBlob(before.chunkRoot), 'ok')
+      assert.equal(await under.blobs.readmit(digestOf(content(size, 10))), false)
+    })
+  }
+
   it('lets a blob be stored again while it is being removed', async () => {
     await using under = await open()
     const bytes = content(100_000)

@@ -54,8 +54,18 @@ async function openScene(network: MemoryNetwork, stack: AsyncDisposableStack): P
 
 function syncRequests(feedId: Uint8Array, stateRoot: Uint8Array): SyncRequest[] {
   return [
-    { kind: 'head', feedId, charterVersion: 0, epoch: 0, seq: 0, refresh: 0 },
-    { kind: 'nodes', feedId, stateRoot, paths: [''] },
+    {
+      kind: 'head',
+      feedId,
+      charterVersion: 0,
+      charter: null,
+      epoch: 0,
+      seq: 0,
+      refresh: 0,
+      manifest: null,
+      logSize: null,
+    },
+    { kind: 'nodes', feedId, stateRoot, paths: [''], wide: 0 },
     { kind: 'rows', feedId, stateRoot, wants: [{ path: '', hints: Buffer.alloc(8) }] },
     { kind: 'subtree', feedId, stateRoot, path: '', after: null },
     { kind: 'tail', feedId, stateRoot, epoch: 1, from: 0, to: 1 },
@@ -190,14 +200,14 @@ test('requests for more of the trie than a leaf, or for places that are none, ar
   for (const path of ['zz', '0G', 'F', 'ü']) {
     const answer = await reader.ask(hub.host, SYNC_PROTOCOL, {
       shape: syncRequest,
-      value: { kind: 'nodes', feedId, stateRoot, paths: [path] },
+      value: { kind: 'nodes', feedId, stateRoot, paths: [path], wide: 0 },
     })
     assert.equal(answer.broken?.code, 'PEER_UNREACHABLE', path)
     assert.equal(answer.bytes.length, 0)
   }
   const old = await reader.ask(hub.host, SYNC_PROTOCOL, {
     shape: syncRequest,
-    value: { kind: 'nodes', feedId, stateRoot: sha256('another state'), paths: [''] },
+    value: { kind: 'nodes', feedId, stateRoot: sha256('another state'), paths: [''], wide: 0 },
   })
   assert.equal(replyOf(syncReply, old.bytes).code, 'CONFLICT')
   await verifyUnharmed()

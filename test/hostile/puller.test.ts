@@ -8,6 +8,7 @@ import { encodeSegment } from '../../protocols/mesh/sync/segments.ts'
 import { feedIdBytes } from '../../src/catalog/charter.ts'
 import { sha256 } from '../../src/catalog/digest.ts'
 import { type Manifest, openManifest, signManifest } from '../../src/catalog/manifest.ts'
+import { encodeOperation } from '../../src/catalog/operation.ts'
 import { encodeRow, type Row } from '../../src/catalog/row.ts'
 import { stampAt } from '../../src/catalog/stamp.ts'
 import { createSeedSigner } from '../../src/catalog/token.ts'
@@ -106,10 +107,6 @@ const HEAD_LIES: Record<string, readonly [code: string, (scene: Scene, head: Hea
     (scene) => ({ manifest: signManifest(scene.current, createSeedSigner(Buffer.alloc(32, 5))).bytes }),
   ],
   'a manifest that is older than what is here': ['ROLLED_BACK', (scene) => ({ manifest: scene.olderManifest })],
-  'a second state under the number of the one that is here': [
-    'FORKED',
-    (scene) => ({ manifest: resign(scene, { seq: scene.current.seq - 1, stateRoot: sha256('fork') }) }),
-  ],
   'a manifest of another feed of the same owner': [
     'FORGED',
     (scene) => ({ manifest: resign(scene, { feedId: Buffer.alloc(32, 9) }) }),
@@ -275,6 +272,23 @@ for (const [what, lie] of Object.entries(NEWCOMER_LIES)) {
   })
 }
 
+/** The honest head, but for the operations that come along with it. */
+async function* withTail(tail: HeadReply['tail'], ...asked: Parameters<typeof answerSync>): AsyncGenerator<SyncReply> {
+  for await (const reply of answerSync(...asked)) yield reply.kind === 'head' ? { ...reply, tail } : reply
+}
+
+test('news comes along with the head', async () => {
+  await using stack = new AsyncDisposableStack()
+  const scene = await openScene(stack, 100)
+  const asked: string[] = []
+  scene.hub.answerSync = (source, request) => {
+    asked.push(request.kind)
+    return answerSync(source, request)
+  }
+  assert.equal((await scene.spoke.pull(scene.replication)).state, 'succeeded')
+  assert.deepEqual(asked, ['head'])
+})
+
 test('a log that does not lead to the signed state is not believed: the tries decide', async () => {
   await using stack = new AsyncDisposableStack()
   const scene = await openScene(stack, 100)
@@ -282,10 +296,21 @@ test('a log that does not lead to the signed state is not believed: the tries de
   scene.hub.answerSync = (source, request) => {
     asked.push(request.kind)
     if (request.kind === 'tail') return answerSync(source, { ...request, from: request.from - 1, to: request.to - 1 })
-    return answerSync(source, request)
+    return withTail(null, source, request)
   }
   assert.equal((await scene.spoke.pull(scene.replication)).state, 'succeeded')
   assert.deepEqual(asked.slice(0, 3), ['head', 'tail', 'nodes'])
+})
+
+test('operations that come along with a head and do not lead to its state are not believed either', async () => {
+  const drop = { kind: 'drop', unit: 'left', key: 'v/1.0.0' } as const
+  const garbage = { data: Buffer.from('no zstd'), rawBytes: 9 }
+  for (const tail of [garbage, encodeSegment([encodeOperation(drop)]), encodeSegment([Buffer.from('no operation')])]) {
+    await using stack = new AsyncDisposableStack()
+    const scene = await openScene(stack, 100)
+    scene.hub.answerSync = (source, request) => withTail(tail, source, request)
+    assert.equal((await scene.spoke.pull(scene.replication)).state, 'succeeded')
+  }
 })
 
 test('an answer full of control characters reaches the operator without them, and a long one whole enough', async () => {
@@ -311,9 +336,10 @@ test('a feed that moves on while it is read is read again from its new head', as
       moves -= 1
       await publishVersion(scene.hubFeed, 'left', `v/3.0.${moves}`, Buffer.of(moves))
     }
-    yield* answerSync(source, request)
+    yield* withTail(null, source, request)
   }
   assert.equal((await scene.spoke.pull(scene.replication)).state, 'succeeded')
+  assert.equal(moves, 0)
   const feedId = scene.hub.ledger.registry.getLocal('packages').id
   const { manifest } = scene.spoke.ledger.registry.getState(feedId)
   assert.deepEqual(manifest?.bytes, scene.hub.ledger.registry.getState(feedId).manifest?.bytes)

@@ -6,7 +6,7 @@ import { Value } from 'typebox/value'
 import { FeedmeshError } from '../../src/errors.ts'
 import type { NodeOperations, RunResult } from '../../src/http/operations.ts'
 import { createTarball } from '../feeds/npm-package.ts'
-import { OTHER_PEER_ID, SUCCEEDED } from '../support/fake-operations.ts'
+import { OTHER_PEER_ID, SUCCEEDED } from '../support/fake-results.ts'
 import { openTestServer, type TestServer } from '../support/http-server.ts'
 
 type Method = 'GET' | 'POST' | 'PATCH' | 'DELETE'
@@ -51,6 +51,13 @@ async function createCalls(server: TestServer) {
     ['GET', '/feeds', '/feeds'],
     ['GET', '/feeds/{name}', '/feeds/tools'],
     ['GET', '/feeds/{name}/clients', '/feeds/tools/clients'],
+    ['GET', '/feeds/{name}/epoch', '/feeds/tools/epoch'],
+    ['POST', '/feeds/{name}/epoch', '/feeds/tools/epoch'],
+    ['POST', '/feeds/{name}/recovery-key', '/feeds/tools/recovery-key'],
+    ['DELETE', '/feeds/{name}/recovery-key', '/feeds/tools/recovery-key'],
+    ['POST', '/recover', '/recover', { key: 'fmr1_good', as: 'rescued' }],
+    ['GET', '/feeds/{name}/returned', '/feeds/tools/returned'],
+    ['POST', '/feeds/{name}/returned', '/feeds/tools/returned', { answer: 'hide' }],
     ['DELETE', '/feeds/{name}', '/feeds/more'],
     ['POST', '/replications', '/replications', add],
     ['GET', '/replications', '/replications'],
@@ -127,7 +134,15 @@ test('the OpenAPI document is complete', async () => {
 })
 
 test('every operation of a node has a call', async () => {
-  const api = ['admin/feeds', 'admin/publish', 'admin/replications', 'admin/run-now', 'admin/runs', 'admin/joins']
+  const api = [
+    'admin/feeds',
+    'admin/feed-past',
+    'admin/publish',
+    'admin/replications',
+    'admin/run-now',
+    'admin/runs',
+    'admin/joins',
+  ]
   const more = [
     'admin/tokens',
     'admin/peers',

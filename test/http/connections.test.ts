@@ -12,7 +12,7 @@ import { test } from 'node:test'
 import { FeedmeshError } from '../../src/errors.ts'
 import type { RunResult } from '../../src/http/operations.ts'
 import { createLog } from '../../src/log.ts'
-import { SUCCEEDED } from '../support/fake-operations.ts'
+import { SUCCEEDED } from '../support/fake-results.ts'
 import { openTestServer } from '../support/http-server.ts'
 
 const SLOW = { tickMs: 10, windowMs: 50, minBytes: 1000, lingerMs: 30 }

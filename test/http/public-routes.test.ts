@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { UNFIT } from '../../src/http/public-routes.ts'
 import { PROBLEM_CODES } from '../../src/problem-codes.ts'
-import { PEER_ID } from '../support/fake-operations.ts'
+import { PEER_ID } from '../support/fake-results.ts'
 import { openTestServer } from '../support/http-server.ts'
 
 const problem = (code: string) => ({

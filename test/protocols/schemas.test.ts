@@ -11,6 +11,7 @@ import { helloShape, linkReply, linkRequest, transcriptShape } from '../../proto
 import { syncReply, syncRequest } from '../../protocols/mesh/sync/messages.ts'
 import type { ShapeForm } from '../../src/catalog/cbor.ts'
 import { charterShape } from '../../src/catalog/charter.ts'
+import { forkProofShape } from '../../src/catalog/fork-proof.ts'
 import { grantShape, revocationsShape } from '../../src/catalog/grant.ts'
 import { depsShape, manifestShape } from '../../src/catalog/manifest.ts'
 import { envelopeShape } from '../../src/catalog/signed.ts'
@@ -24,6 +25,7 @@ const SHAPES: Readonly<Record<string, { readonly form: ShapeForm }>> = {
   envelope: envelopeShape,
   charter: charterShape,
   manifest: manifestShape,
+  'fork-proof': forkProofShape,
   deps: depsShape,
   grant: grantShape,
   revocations: revocationsShape,

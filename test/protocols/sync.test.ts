@@ -4,14 +4,24 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { answerSync } from '../../protocols/mesh/sync/answerer.ts'
-import { compareState, replayTail, type Target } from '../../protocols/mesh/sync/asker.ts'
+import type { Asking, Target } from '../../protocols/mesh/sync/asker.ts'
+import { compareExactly, compareState } from '../../protocols/mesh/sync/comparison.ts'
+import { type LogRange, replayTail } from '../../protocols/mesh/sync/log-tail.ts'
 import type { SyncReply } from '../../protocols/mesh/sync/messages.ts'
 import type { Operation } from '../../src/catalog/operation.ts'
 import { encodeRow, type Row } from '../../src/catalog/row.ts'
 import { isFeedmeshError } from '../../src/errors.ts'
 import { rowOf } from '../support/feed-graph.ts'
 import { runsOf } from '../support/fuzz-runs.ts'
-import { askOf, type ChangeReplies, FEED_ID, MemoryState, readLog, type Traffic } from '../support/memory-state.ts'
+import {
+  askOf,
+  type ChangeReplies,
+  FEED_ID,
+  learn,
+  MemoryState,
+  readLog,
+  type Traffic,
+} from '../support/memory-state.ts'
 
 /** Units of many rows share 16 bytes of their places: tries with long common paths. */
 const anyRow: fc.Arbitrary<Row> = fc
@@ -29,16 +39,18 @@ function targetOf(remote: MemoryState): Target {
   return { feedId: FEED_ID, stateRoot: remote.stateRoot, entries: remote.count }
 }
 
+const replaying = (range: LogRange) => (asking: Asking) => replayTail(asking, range)
+
 async function verifyLearned(local: MemoryState, remote: MemoryState): Promise<Traffic> {
   const traffic: Traffic = { requests: [], bytes: 0 }
   const before = new Map([...local.rowsByPlace.values()].map((row) => [nameOf(row), row]))
   const after = new Map([...remote.rowsByPlace.values()].map((row) => [nameOf(row), row]))
-  const difference = await compareState(askOf(remote, traffic), local, targetOf(remote))
-  if (!traffic.requests.some((request) => request.kind === 'subtree')) {
+  const difference = await learn(compareState, { ask: askOf(remote, traffic), local, target: targetOf(remote) })
+  {
     const isSame = (row: Row | undefined, other: Row | undefined) =>
       row !== undefined && other !== undefined && Buffer.compare(encodeRow(row), encodeRow(other)) === 0
     const expected = [...after].filter(([name, row]) => !isSame(before.get(name), row)).map(([name]) => name)
-    const gone = [...before].filter(([name, row]) => !isSame(after.get(name), row)).map(([name]) => name)
+    const gone = [...before].filter(([name]) => !after.has(name)).map(([name]) => name)
     assert.deepEqual(difference.puts.map(nameOf).sort(), expected.sort())
     assert.deepEqual(difference.drops.map(nameOf).sort(), gone.sort())
   }
@@ -70,7 +82,7 @@ describe('comparing tries', () => {
     )
   })
 
-  test('asks nothing twice: equal states cost one request, a newcomer one, a few changes a level a round trip', async () => {
+  test('asks nothing twice: equal states cost one request, a newcomer one or one a part, a few changes a level a round trip', async () => {
     const rows = Array.from({ length: 20_000 }, (_, index) =>
       rowOf(`v/${index % 40}`, { unit: `unit-${(index / 40) | 0}` }),
     )
@@ -79,8 +91,11 @@ describe('comparing tries', () => {
     assert.equal(same.requests.length, 1)
     assert.ok(same.bytes < 1024, `${same.bytes}`)
     const newcomer = await verifyLearned(new MemoryState(), remote)
+    const kinds = Object.groupBy(newcomer.requests, (request) => request.kind)
+    assert.deepEqual([kinds.nodes?.length, kinds.subtree?.length, kinds.rows?.length], [1, 16, undefined])
+    const few = await verifyLearned(new MemoryState(), await MemoryState.of(rows.slice(0, 4000)))
     assert.deepEqual(
-      newcomer.requests.map((request) => request.kind),
+      few.requests.map((request) => request.kind),
       ['subtree'],
     )
     assert.ok(newcomer.bytes < 1.1 * rows.reduce((sum, row) => sum + encodeRow(row).length, 0), `${newcomer.bytes}`)
@@ -107,18 +122,28 @@ describe('comparing tries', () => {
     const rows = Array.from({ length: 200 }, (_, index) => rowOf(`v/${index}`, { unit: `${index}` }))
     const [local, remote] = [await MemoryState.of(rows), await MemoryState.of(rows)]
     await remote.change({ puts: [rowOf('v/3', { unit: '3', meta: 'changed' })], drops: [] })
-    const root = { kind: 'nodes' as const, feedId: FEED_ID, stateRoot: local.stateRoot, paths: [''] }
+    const root = { kind: 'nodes' as const, feedId: FEED_ID, stateRoot: local.stateRoot, paths: [''], wide: 0 }
     const [colliding] = await Array.fromAsync(answerSync(local, root))
-    const difference = await compareState(
-      askOf(remote, undefined, async function* collide() {
-        yield colliding!
-      }),
-      local,
-      targetOf(remote),
-    )
+    const ask = askOf(remote, undefined, async function* collide() {
+      yield colliding!
+    })
+    const difference = await learn(compareState, { ask, local, target: targetOf(remote) })
     assert.deepEqual(difference, { puts: [], drops: [] })
     await local.change(difference)
     assert.notDeepEqual(local.stateRoot, remote.stateRoot)
+    await local.change(await learn(compareExactly, { ask: askOf(remote), local, target: targetOf(remote) }))
+    assert.deepEqual(local.stateRoot, remote.stateRoot)
+  })
+
+  test('by whole hashes gives the same', async () => {
+    await fc.assert(
+      fc.asyncProperty(anyRows, anyRows, async (mine, theirs) => {
+        const [local, remote] = [await MemoryState.of(mine), await MemoryState.of([...mine.slice(20), ...theirs])]
+        await local.change(await learn(compareExactly, { ask: askOf(remote), local, target: targetOf(remote) }))
+        assert.deepEqual(local.contents, remote.contents)
+      }),
+      runsOf(30),
+    )
   })
 })
 
@@ -139,7 +164,7 @@ describe('replaying the log', () => {
         const byTries = new MemoryState()
         await byTries.change({ puts: [...local.rowsByPlace.values()], drops: [] })
         const range = { epoch: 1, from, to: log.length }
-        await local.change(await replayTail(askOf(remote), targetOf(remote), range))
+        await local.change(await learn(replaying(range), { ask: askOf(remote), local, target: targetOf(remote) }))
         assert.deepEqual(local.contents, remote.contents)
         assert.deepEqual(local.stateRoot, remote.stateRoot)
         await verifyLearned(byTries, remote)
@@ -152,7 +177,9 @@ describe('replaying the log', () => {
     const remote = await MemoryState.of(Array.from({ length: 5000 }, (_, index) => rowOf(`v/${index}`)))
     await remote.write([{ kind: 'put', row: rowOf('v/new') }])
     const traffic: Traffic = { requests: [], bytes: 0 }
-    const difference = await replayTail(askOf(remote, traffic), targetOf(remote), { epoch: 1, from: 0, to: 1 })
+    const local = new MemoryState()
+    const state = { ask: askOf(remote, traffic), local, target: targetOf(remote) }
+    const difference = await learn(replaying({ epoch: 1, from: 0, to: 1 }), state)
     assert.equal(difference.puts.length, 1)
     assert.equal(traffic.requests.length, 1)
     assert.ok(traffic.bytes < 300, `${traffic.bytes}`)
@@ -171,7 +198,8 @@ describe('replaying the log', () => {
     ]
     for (const lie of lies) {
       const range = { epoch: 1, from: 0, to: 4 }
-      const replayed = replayTail(askOf(remote, undefined, lie), targetOf(remote), range)
+      const state = { ask: askOf(remote, undefined, lie), local: new MemoryState(), target: targetOf(remote) }
+      const replayed = learn(replaying(range), state)
       await assert.rejects(replayed, (error) => isFeedmeshError(error, 'PEER_INVALID'))
     }
   })
@@ -213,7 +241,8 @@ describe('a lying peer', () => {
         const [local, remote] = [await MemoryState.of(mine), await MemoryState.of([...mine.slice(3), ...theirs])]
         const contents = remote.contents
         try {
-          await local.change(await compareState(askOf(remote, undefined, liar(numbers)), local, targetOf(remote)))
+          const state = { ask: askOf(remote, undefined, liar(numbers)), local, target: targetOf(remote) }
+          await local.change(await learn(compareState, state))
         } catch (error) {
           assert.ok(isFeedmeshError(error, 'PEER_INVALID'), String(error))
           refused += 1

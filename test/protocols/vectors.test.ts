@@ -20,14 +20,17 @@ import { decodeCbor, encodeCbor, type Shape } from '../../src/catalog/cbor.ts'
 import {
   type Charter,
   charterShape,
+  feedIdBytes,
   feedIdOf,
   feedIdText,
   openCharter,
   verifyFirstCharter,
   verifyNextCharter,
 } from '../../src/catalog/charter.ts'
+import { compareChains, openCharters } from '../../src/catalog/charter-chain.ts'
 import { Closure } from '../../src/catalog/closure.ts'
 import { sha256Digest } from '../../src/catalog/digest.ts'
+import { findFork, forkProofShape } from '../../src/catalog/fork-proof.ts'
 import { type ChainQuestion, hashRevocations, revocationsShape, verifyGrantChain } from '../../src/catalog/grant.ts'
 import { depsShape, hashDeps, manifestShape, openManifest, verifyManifest } from '../../src/catalog/manifest.ts'
 import { decodeOperation, encodeOperation } from '../../src/catalog/operation.ts'
@@ -112,6 +115,36 @@ const manifestAccept: Check = (vector) => {
   const result = verifyManifest(manifest, { charter, nowMs: Number(vector.facts.nowMs), ...floor })
   assert.equal(result, vector.facts.result)
   assert.deepEqual([asWritten(manifest.value), asWritten(manifest.hash)], [vector.facts.value, vector.facts.hash])
+}
+
+const forkProof: Check = (vector) => {
+  const charters = (vector.facts.charters as string[]).map((file) => openCharter(vector.bytes(file)))
+  const bytes = vector.bytes(String(vector.facts.proof))
+  const proof = decodeCbor(forkProofShape, bytes, 'fork proof')
+  const fork = findFork(proof, charters)
+  const found = fork && {
+    feedId: asWritten(feedIdBytes(fork.feedId)),
+    generation: fork.generation,
+    epoch: fork.epoch,
+    number: fork.number,
+  }
+  assert.deepEqual(found ?? null, vector.facts.expected)
+  assert.deepEqual(Buffer.from(encodeCbor(forkProofShape, proof)), bytes)
+}
+
+const charterChoice: Check = (vector) => {
+  const feedId = String(vector.facts.feedId)
+  const [known, offered] = [vector.facts.known, vector.facts.offered].map((files) =>
+    openCharters(
+      feedId,
+      undefined,
+      (files as string[]).map((file) => vector.bytes(file)),
+    ),
+  )
+  const compared = compareChains(known!, offered!)
+  assert.equal(compared.kind, vector.facts.result)
+  if (compared.kind === 'newer') assert.equal(compared.charters[0]?.value.version, vector.facts.from)
+  if (compared.kind === 'forked') assert.ok(compared.proof && findFork(compared.proof, known!))
 }
 
 const hashedList: Check = (vector) => {
@@ -292,6 +325,8 @@ const CHECKS: Readonly<Record<string, Check>> = {
   signed,
   'charter-chain': charterChain,
   'manifest-accept': manifestAccept,
+  'fork-proof': forkProof,
+  'charter-choice': charterChoice,
   'hashed-list': hashedList,
   'grant-chain': grantChain,
   token,
@@ -337,6 +372,7 @@ test('there are vectors of every kind, and both kinds of answer where bytes come
     'signed',
     'charter-chain',
     'manifest-accept',
+    'fork-proof',
     'grant-chain',
     'token',
     'row',

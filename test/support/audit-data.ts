@@ -56,7 +56,7 @@ async function auditFeed(
   const view = registry.getView(feedId)
   const units = new Map<string, readonly string[]>()
   let visible = 0
-  for await (const summary of listUnits(registry.records, view.number, { limit: 1_000_000 })) {
+  for await (const summary of listUnits(registry.records, view, { limit: 1_000_000 })) {
     const unit = await registry.loadUnit(view, summary.unit)
     assert.equal(unit.rows.length, summary.rows, `${summary.unit}: summary and rows differ`)
     visible += unit.rows.length + unit.blocked.length

@@ -11,7 +11,7 @@ export async function readLines(registry: Registry): Promise<Set<string>> {
   for (const local of registry.locals.values()) {
     lines.add(`feed ${local.name}, ${registry.charterOf(local.id)?.includes.length ?? 0} includes`)
     const view = registry.getView(local.id)
-    for await (const { unit } of listUnits(registry.records, view.number, { limit: 100_000 })) {
+    for await (const { unit } of listUnits(registry.records, view, { limit: 100_000 })) {
       for (const row of (await registry.loadUnit(view, unit)).rows)
         lines.add(`${local.name} ${unit} ${row.key} ${row.rowClass} ${contentDigest(row.row).toString('hex')}`)
     }
@@ -22,7 +22,7 @@ export async function readLines(registry: Registry): Promise<Set<string>> {
 /** How many records there are of each table that content consists of. */
 export async function countTables(records: Records): Promise<Record<string, number>> {
   const counts: Record<string, number> = {}
-  for (const letter of 'fFhsrnlVvwubc') {
+  for (const letter of 'fFhsSrnglVvwubc') {
     const gte = Buffer.from(letter)
     const lt = Buffer.from([gte.readUInt8() + 1])
     counts[letter] = 0

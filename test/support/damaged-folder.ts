@@ -11,12 +11,16 @@ import { isFeedmeshError } from '../../src/errors.ts'
 import { openFloor } from '../../src/ledger/floor.ts'
 import { createIdentity, generateIdentity, type Identity, openIdentity } from '../../src/network/identity.ts'
 import { createMemoryNetwork, type MemoryNetwork } from '../../src/network/memory-network.ts'
+import { setUnrefTimer } from '../../src/network/timers.ts'
 import { AuditLog } from '../../src/operations/audit.ts'
+import { Essentials } from '../../src/operations/essentials.ts'
+import { rebuildLostRecords } from '../../src/operations/lost-records.ts'
 import { Maintenance } from '../../src/operations/maintenance.ts'
 import { openFileBlobs } from '../../src/store/file-blobs.ts'
 import { keys } from '../../src/store/keys.ts'
 import { openLevelRecords } from '../../src/store/level-records.ts'
 import type { Records } from '../../src/store/records.ts'
+import { watchRecords } from '../../src/store/watched-records.ts'
 import type { Random } from '../chaos/random.ts'
 import { auditStores } from './audit-data.ts'
 import { type MeshNode, openMeshNode, readContent } from './mesh-node.ts'
@@ -40,18 +44,27 @@ async function openHub(network: MemoryNetwork, directory: string): Promise<OpenH
   const paths = dataPaths(directory)
   parseConfig(await readConfig(directory), 'the configuration')
   const identity = await openIdentity(paths.identity)
-  const records = stack.use(await openLevelRecords({ directory: paths.records, reserveBytes: RESERVE_BYTES }))
-  const blobs = await openFileBlobs({ directory: paths.blobs, records })
+  const database = stack.use(await openLevelRecords({ directory: paths.records, reserveBytes: RESERVE_BYTES }))
   const floor = await openFloor(paths.floor)
+  const warn = () => {}
+  await rebuildLostRecords({ records: database, path: paths.essentials, floor, now: () => START, warn })
+  let essentials: Essentials | undefined
+  const records = watchRecords(database, (writes) => essentials?.note(writes))
+  const blobs = await openFileBlobs({ directory: paths.blobs, records: database })
   const node = stack.use(await openMeshNode(network, { identity, records, blobs, floor, clock: { now: START } }))
   const fetchBlob = () => Promise.reject(new Error('nothing is mended here'))
   const audit = new AuditLog(records, Date.now)
   const maintenance = new Maintenance({ ledger: node.ledger, blobs, fetchBlob, audit, pinned: () => [] })
+  const { ledger } = node
+  const setTimer = setUnrefTimer
+  essentials = stack.use(await Essentials.open({ records: database, ledger, path: paths.essentials, setTimer, warn }))
   const opened = stack.move()
   return { node, maintenance, [Symbol.asyncDispose]: () => opened.disposeAsync() }
 }
 
 /** The folder before any damage, and what is true of it. */
+const BLOB_INDEX = Buffer.from('b').toString('hex')
+
 export class Original {
   readonly folder: string
   /** Tables instead of the log hold the records. */
@@ -103,12 +116,18 @@ export class Original {
     return new Original({ folder, compacted }, { identity, snapshot: await stores.snapshot() }, { content, roots })
   }
 
-  /** Table letters whose entries differ from the original's. */
+  /**
+   * Table letters whose entries differ from the original's. Bytes under a digest that the blob index does not name do not
+   * count: nobody reads them. They appear where the key of an overwritten entry is hit.
+   */
   async differingTables(records: Records): Promise<Set<string>> {
     const now = await readContent(records, CONTENT_TABLES)
     const tables = new Set<string>()
-    for (const key of new Set([...this.#content.keys(), ...now.keys()]))
-      if (now.get(key) !== this.#content.get(key)) tables.add(Buffer.from(key.slice(0, 2), 'hex').toString())
+    for (const key of new Set([...this.#content.keys(), ...now.keys()])) {
+      const table = Buffer.from(key.slice(0, 2), 'hex').toString()
+      const isUnread = table === 'c' && !this.#content.has(key) && !now.has(`${BLOB_INDEX}${key.slice(2)}`)
+      if (now.get(key) !== this.#content.get(key) && !isUnread) tables.add(table)
+    }
     return tables
   }
 
@@ -230,7 +249,7 @@ export async function flipOneBit(original: Original, directory: string, random: 
     'database table': async () =>
       (await filesUnder(paths.records)).filter((file) => /\.ldb$|MANIFEST|CURRENT/.test(file)),
     'blob file': () => filesUnder(paths.blobs),
-    'small file': async () => [paths.identity, paths.floor, join(directory, CONFIG_FILE)],
+    'small file': async () => [paths.identity, paths.floor, paths.essentials, join(directory, CONFIG_FILE)],
   }
   return { kind, where: await flipInFile(random.pick(await candidates[kind]()), random) }
 }

@@ -8,7 +8,7 @@ import type { Caller, FeedType, NativeFile, Permission } from '../../src/feeds/f
 import { createMemoryFeed } from '../../src/feeds/memory-feed.ts'
 import type {
   Actor,
-  BackupReport,
+  EpochPlan,
   FeedDetails,
   FeedSummary,
   KeySummary,
@@ -17,7 +17,6 @@ import type {
   NodeStatus,
   PeerSummary,
   Problem,
-  ReclaimReport,
   ReplicationCreated,
   ReplicationSummary,
   RunDetails,
@@ -25,30 +24,19 @@ import type {
   RunResult,
   RunSummary,
   TokenSummary,
-  VerifyReport,
 } from '../../src/http/operations.ts'
+import {
+  AT,
+  describeDamage,
+  describeRun,
+  NOTHING,
+  OTHER_PEER_ID,
+  PEER_ID,
+  REFUSED_CODES,
+  SUCCEEDED,
+} from './fake-results.ts'
 
-export const PEER_ID = '12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN'
-export const OTHER_PEER_ID = '12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X'
-const AT = '2026-11-23T10:00:00.000Z'
-const NOTHING = { items: 0, bytes: 0 }
 const ALL: readonly Permission[] = ['read', 'publish', 'delete', 'admin']
-
-/** Codes that `join` knows besides `fmj1_good`: each is refused in its own way. */
-export const REFUSED_CODES = {
-  fmj1_mistyped: 'TOKEN_MISTYPED',
-  fmj1_expired: 'TOKEN_EXPIRED',
-  fmj1_lost: 'PEER_UNREACHABLE',
-} as const
-
-export const SUCCEEDED: RunResult = {
-  runId: 7,
-  state: 'succeeded',
-  fetched: { items: 3, bytes: 3072 },
-  sent: NOTHING,
-  deleted: { items: 0 },
-  failed: [],
-}
 
 interface StoredFeed {
   readonly feed: Feed
@@ -229,6 +217,48 @@ export class FakeOperations implements NodeOperations {
     return published
   }
 
+  async planEpoch(name: string): Promise<EpochPlan> {
+    this.#get(name)
+    const plan = { epoch: 1, nextEpoch: 2, entries: 3, forked: true, lostStates: 2, peers: 4 }
+    return { name, ...plan, unaskedPeers: [OTHER_PEER_ID] }
+  }
+
+  async raiseEpoch(name: string, actor: Actor): Promise<EpochPlan> {
+    this.#note(actor, `feed new-epoch ${name}`)
+    const plan = { epoch: 2, nextEpoch: 3, entries: 3, forked: false, lostStates: 0, peers: 4 }
+    return { name, ...plan, unaskedPeers: [] }
+  }
+
+  async exportRecoveryKey(name: string, actor: Actor) {
+    this.#get(name)
+    this.#note(actor, `feed recovery-key ${name}`)
+    return { feedId: `id-${name}`, key: 'fmr1_secret' }
+  }
+
+  async forgetRecoveryKey(name: string, actor: Actor): Promise<void> {
+    this.#get(name)
+    this.#note(actor, `feed recovery-key --forget ${name}`)
+  }
+
+  async recoverFeed(request: Parameters<NodeOperations['recoverFeed']>[0], actor: Actor) {
+    if (request.key !== 'fmr1_good') throw new FeedmeshError('TOKEN_MISTYPED', 'this is not a whole recovery key')
+    const name = request.as ?? 'tools'
+    this.#note(actor, `feed recover ${name}`)
+    return { feedId: `id-${name}`, name, generation: 1, epoch: 2, charterVersion: 3 }
+  }
+
+  async listReturned(name: string) {
+    this.#get(name)
+    const row = { feedId: 'source-id', unit: 'left-pad', key: 'v/1.0.0', kind: 'came back', epoch: 2, at: AT } as const
+    return { rows: [{ ...row, hidden: true, answered: false }], total: 1 }
+  }
+
+  async answerReturned(name: string, answer: 'show' | 'hide', actor: Actor) {
+    this.#get(name)
+    this.#note(actor, `feed returned ${name} ${answer}`)
+    return { answered: 1 }
+  }
+
   async addReplication(wanted: NewReplication, actor: Actor): Promise<ReplicationCreated> {
     for (const { local } of wanted.feeds) this.#get(local)
     if (wanted.url === 'http://lost.example')
@@ -306,45 +336,20 @@ export class FakeOperations implements NodeOperations {
   }
 
   async showRun(id: number): Promise<RunDetails> {
-    if (id !== 7) throw new FeedmeshError('NOT_FOUND', `no run ${id}`)
-    const { runId, state, ...counts } = SUCCEEDED
-    return {
-      runId,
-      state,
-      replication: 'aabbccdd',
-      peer: OTHER_PEER_ID,
-      trigger: 'manual',
-      startedAt: AT,
-      endedAt: AT,
-      fetched: counts.fetched,
-      sent: counts.sent,
-      deleted: counts.deleted,
-      planned: counts.fetched,
-      message: '',
-      items: [
-        { item: 'left-pad@1.0.0', action: 'fetched', bytes: 3072 },
-        { item: 'evil\u001b[31m@1', action: 'failed', bytes: 0, code: 'CORRUPT', message: 'bytes do not match' },
-      ],
-    }
+    return describeRun(id)
   }
 
-  async verify({ repair }: { readonly repair: boolean }, actor: Actor): Promise<VerifyReport> {
+  async verify({ repair }: { readonly repair: boolean }, actor: Actor) {
     this.#note(actor, `verify ${repair}`)
-    const damage = {
-      item: 'tools left-pad@1.0.0 tarball',
-      digest: `sha256:${'ab'.repeat(32)}`,
-      kind: 'corrupt',
-    } as const
-    const damaged = [{ ...damage, repaired: repair, message: repair ? '' : 'not asked to' }]
-    return { blobs: 3, bytes: 3072, feeds: 1, damaged }
+    return describeDamage(repair)
   }
 
-  async reclaim({ isDryRun }: { readonly isDryRun: boolean }, actor: Actor): Promise<ReclaimReport> {
+  async reclaim({ isDryRun }: { readonly isDryRun: boolean }, actor: Actor) {
     this.#note(actor, `reclaim ${isDryRun}`)
     return { blobs: 2, bytes: 2048, feeds: 0, kept: 1 }
   }
 
-  async backup(directory: string, actor: Actor): Promise<BackupReport> {
+  async backup(directory: string, actor: Actor) {
     this.#note(actor, `backup ${directory}`)
     return { directory, records: 12, blobs: 3, bytes: 3072 }
   }

@@ -79,6 +79,10 @@ export function failNth(blobs: BlobStore, n: number, error: Error, mode: Failure
       counter.count('write')
       return blobs.remove(digest)
     },
+    async readmit(digest: Digest) {
+      counter.count('write')
+      return blobs.readmit(digest)
+    },
     list: () => countedItems(blobs.list(), counter),
     orphans: () => countedItems(blobs.orphans(), counter),
   }

@@ -12,8 +12,8 @@ import { createRandom } from '../chaos/random.ts'
 import { type Flip, flipOneBit, type OpenHub, Original, openHub } from './damaged-folder.ts'
 
 const ACTOR = { name: 'test', from: 'test' }
-/** Damage to these must be found by `verify`: rows, trie nodes, blob index, small blobs. */
-const IN_USE = ['r', 'n', 'b', 'c']
+/** Damage to these must be found by `verify`, or at the start: rows, trie nodes, blob index, small blobs, settings of feeds. */
+const IN_USE = ['r', 'n', 'b', 'c', 'F']
 
 type Outcome =
   | 'starts without any feed'

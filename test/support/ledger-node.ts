@@ -22,6 +22,7 @@ export interface LedgerNode {
   readonly clock: { now: number }
   /** Creates a feed and opens it. */
   createFeed(name: string, feedType?: string, maxFileBytes?: number): Promise<LedgerFeed>
+  openFeed(name: string): LedgerFeed
 }
 
 export interface LedgerNodeOptions {
@@ -31,6 +32,8 @@ export interface LedgerNodeOptions {
   readonly signer?: Signer
   readonly reach?: ReachFaultPoint
   readonly keptOperations?: number
+  readonly manyRows?: number
+  readonly batchWrites?: number
 }
 
 async function fetchBlob(): Promise<never> {
@@ -53,16 +56,20 @@ export async function openLedgerNode(options: LedgerNodeOptions = {}): Promise<L
     reach: options.reach ?? noFaults,
     verifyMaySign: () => {},
     ...(options.keptOperations === undefined ? {} : { keptOperations: options.keptOperations }),
+    ...(options.manyRows === undefined ? {} : { manyRows: options.manyRows }),
+    ...(options.batchWrites === undefined ? {} : { batchWrites: options.batchWrites }),
   })
+  const openFeed = (name: string) =>
+    new LedgerFeed({ name, feedId: ledger.registry.getLocal(name).id, ledger, blobs, fetchBlob })
   const createFeed = async (name: string, feedType = 'npm', maxFileBytes = 1 << 30) => {
-    const local = await ledger.createFeed({
+    await ledger.createFeed({
       name,
       feedType,
       publicRead: false,
       maxFileBytes,
       keepRecoverySeed: async () => {},
     })
-    return new LedgerFeed({ name, feedId: local.id, ledger, blobs, fetchBlob })
+    return openFeed(name)
   }
-  return { records, blobs, floor, ledger, signer, clock, createFeed }
+  return { records, blobs, floor, ledger, signer, clock, createFeed, openFeed }
 }

@@ -1,7 +1,15 @@
 /** The state of a feed in memory: served to peers, compared with theirs, and changed by what comes of it. */
 
 import { answerSync, type ServedState, type SyncSource } from '../../protocols/mesh/sync/answerer.ts'
-import { type Ask, type Difference, type LocalState, refOfEntries } from '../../protocols/mesh/sync/asker.ts'
+import {
+  type Ask,
+  type Asking,
+  type DifferenceSink,
+  type LocalState,
+  type ReceivedRow,
+  refOfEntries,
+  type Target,
+} from '../../protocols/mesh/sync/asker.ts'
 import { type SyncReply, type SyncRequest, syncReply, syncRequest } from '../../protocols/mesh/sync/messages.ts'
 import { decodeCbor, encodeCbor } from '../../src/catalog/cbor.ts'
 import { sha256 } from '../../src/catalog/digest.ts'
@@ -13,6 +21,31 @@ import { MemoryTrie } from './memory-trie.ts'
 
 export const FEED_ID = sha256('feed')
 const SALT = sha256('salt').subarray(0, 16)
+
+export interface Difference {
+  readonly puts: readonly Row[]
+  readonly drops: readonly { readonly unit: string; readonly key: string }[]
+}
+
+/** What one way of asking finds, as names. */
+export async function learn(
+  way: (asking: Asking) => Promise<void>,
+  state: { readonly ask: Ask; readonly local: MemoryState; readonly target: Target; readonly more?: readonly Ask[] },
+): Promise<Difference> {
+  const { ask, local, target, more = [] } = state
+  const changes = new Map<string, Row | undefined>()
+  const sink: DifferenceSink = {
+    put: async (rows: readonly ReceivedRow[]) => {
+      for (const { place, row } of rows) changes.set(place.toString('hex'), row)
+    },
+    drop: async (places) => {
+      for (const place of places) changes.set(place.toString('hex'), undefined)
+    },
+  }
+  await way({ main: ask, local, target, sink, openMore: async (count) => more.slice(0, count) })
+  const dropped = [...changes].filter(([, row]) => row === undefined).map(([place]) => local.rowsByPlace.get(place))
+  return { puts: [...changes.values()].flatMap((row) => row ?? []), drops: dropped.flatMap((row) => row ?? []) }
+}
 
 export class MemoryState implements ServedState, LocalState, SyncSource {
   readonly salt = SALT
@@ -93,12 +126,6 @@ export class MemoryState implements ServedState, LocalState, SyncSource {
     const found: TrieEntry[] = []
     for (let at = low; this.#sorted[at]?.[0].startsWith(path) === true; at += 1) found.push(this.#sorted[at]![1])
     return found
-  }
-
-  async getName(place: Buffer): Promise<{ readonly unit: string; readonly key: string }> {
-    const row = this.rowsByPlace.get(place.toString('hex'))
-    if (row === undefined) throw new FeedmeshError('CONFLICT', 'no such row')
-    return row
   }
 
   async *rows(path: string, after: Uint8Array | null): AsyncGenerator<readonly [Uint8Array, Uint8Array]> {

@@ -1,14 +1,9 @@
 /** A complete mesh node over memory stores and a memory network: ledger, book, policy, answerers, puller. No timers of its own. */
 
-import { randomBytes } from 'node:crypto'
+import { randomBytes as cryptoRandomBytes } from 'node:crypto'
+import type { ProgressRule } from '../../protocols/mesh/progress.ts'
 import { answerSync, type SyncSource } from '../../protocols/mesh/sync/answerer.ts'
-import {
-  SYNC_PROTOCOL,
-  type SyncReply,
-  type SyncRequest,
-  syncReply,
-  syncRequest,
-} from '../../protocols/mesh/sync/messages.ts'
+import { type SyncReply, type SyncRequest } from '../../protocols/mesh/sync/messages.ts'
 import type { FeedId } from '../../src/catalog/charter.ts'
 import type { ReplicationMode } from '../../src/catalog/policy.ts'
 import { FeedmeshError } from '../../src/errors.ts'
@@ -22,14 +17,16 @@ import { createLog } from '../../src/log.ts'
 import type { MeshHost } from '../../src/network/host.ts'
 import { generateIdentity, type Identity } from '../../src/network/identity.ts'
 import type { MemoryNetwork } from '../../src/network/memory-network.ts'
+import { type SetTimer, setUnrefTimer } from '../../src/network/timers.ts'
 import { AuditLog } from '../../src/operations/audit.ts'
 import { Linking } from '../../src/operations/linking.ts'
 import { ReplicationOperations } from '../../src/operations/replication-operations.ts'
+import { Announcer } from '../../src/replication/announcer.ts'
 import { BlobFetcher } from '../../src/replication/blob-fetcher.ts'
 import { serveBlobs } from '../../src/replication/blob-source.ts'
 import { Book } from '../../src/replication/book.ts'
 import { CatchUp } from '../../src/replication/catch-up.ts'
-import { serveGuarded } from '../../src/replication/guard.ts'
+import { listServers } from '../../src/replication/feed-servers.ts'
 import { LinkAnswerer } from '../../src/replication/link-answerer.ts'
 import { LinkAsker } from '../../src/replication/link-asker.ts'
 import { LinkPolicy } from '../../src/replication/link-policy.ts'
@@ -37,7 +34,8 @@ import { Presence } from '../../src/replication/presence.ts'
 import { Puller } from '../../src/replication/puller.ts'
 import { Replicator } from '../../src/replication/replicator.ts'
 import { type Run, RunLog } from '../../src/replication/runs.ts'
-import { LedgerSyncSource } from '../../src/replication/sync-source.ts'
+import { LedgerSyncSource, serveSync } from '../../src/replication/sync-source.ts'
+import { SyncStreams } from '../../src/replication/sync-streams.ts'
 import type { BlobStore } from '../../src/store/blobs.ts'
 import { createMemoryBlobs } from '../../src/store/memory-blobs.ts'
 import { createMemoryRecords } from '../../src/store/memory-records.ts'
@@ -58,6 +56,27 @@ export interface MeshNodeOptions {
   readonly reach?: ReachFaultPoint
   /** Whether polls and greetings on connect run by themselves. */
   readonly isAutomatic?: boolean
+  /** Whether news is announced to peers. */
+  readonly isAnnouncing?: boolean
+  /** Whether a restored node signs only after it has caught up, as in production. */
+  readonly catchesUp?: boolean
+  /** What the node takes from its surroundings, where a test decides it. */
+  readonly ports?: Partial<NodePorts>
+}
+
+export interface NodePorts {
+  /** Unix ms; in place of `clock`. */
+  readonly now: () => number
+  readonly setTimer: SetTimer
+  /** In [0, 1). */
+  readonly random: () => number
+  readonly randomBytes: (size: number) => Buffer
+  readonly wrapHost: (host: MeshHost) => MeshHost
+  /** Below this the own clock is wrong for certain. */
+  readonly buildTimeMs: number
+  /** What a peer has to give in time; unlimited unless told. */
+  readonly progress: ProgressRule
+  readonly keptOperations: number
 }
 
 export interface Created {
@@ -67,29 +86,63 @@ export interface Created {
 
 type Parts = Awaited<ReturnType<typeof openParts>>
 
-async function openParts(network: MemoryNetwork, options: MeshNodeOptions, stack: AsyncDisposableStack) {
-  const identity = options.identity ?? generateIdentity()
-  const clock = options.clock ?? { now: START }
-  const now = () => (clock.now += 1)
-  const reach = options.reach ?? noFaults
-  const log = createLog('silent')
-  const records = options.records ?? stack.use(createMemoryRecords())
-  const blobs = options.blobs ?? createMemoryBlobs({ records })
-  const floor = options.floor ?? new MemoryFloor()
-  const book = await Book.open(records)
-  const presence = new Presence(now, { buildTimeMs: 0, isLinked: (peer) => book.linksWith(peer).length > 0 })
-  const signer = { publicKey: identity.publicKey, sign: (message: Uint8Array) => identity.sign(message) }
-  const verifyMaySign = () => presence.verifyMaySign()
-  const ledger = await Ledger.open({ records, blobs, floor, signer, now, randomBytes, reach, verifyMaySign })
-  const host: MeshHost = stack.use(network.openHost(identity))
-  const runs = await RunLog.open(records, now)
-  const catchUp = await CatchUp.open(records, floor)
-  const policy = new LinkPolicy({ book, registry: ledger.registry, presence, signer, now, randomBytes })
+/** What surrounds a node: the test's, or the usual. */
+function resolveSurroundings(options: MeshNodeOptions) {
+  const { clock = { now: START }, ports = {}, identity = generateIdentity(), reach = noFaults } = options
+  const { randomBytes = cryptoRandomBytes, setTimer = setUnrefTimer, random = () => 0.5, progress } = ports
+  const now = ports.now ?? (() => (clock.now += 1))
+  const { keptOperations, buildTimeMs = 0 } = ports
   return {
     identity,
     clock,
     now,
     reach,
+    randomBytes,
+    setTimer,
+    random,
+    buildTimeMs,
+    elapsedMs: progress?.now ?? now,
+    progress: progress === undefined ? {} : { progress },
+    kept: keptOperations === undefined ? {} : { keptOperations },
+  }
+}
+
+async function openParts(network: MemoryNetwork, options: MeshNodeOptions, stack: AsyncDisposableStack) {
+  const surroundings = resolveSurroundings(options)
+  const { identity, now, reach, randomBytes, buildTimeMs, elapsedMs } = surroundings
+  const log = createLog('silent')
+  const records = options.records ?? stack.use(createMemoryRecords())
+  const blobs = options.blobs ?? createMemoryBlobs({ records })
+  const floor = options.floor ?? new MemoryFloor()
+  const book = await Book.open(records)
+  const presence = new Presence(now, {
+    buildTimeMs,
+    elapsedMs,
+    isLinked: (peer) => book.linksWith(peer).length > 0,
+  })
+  const signer = { publicKey: identity.publicKey, sign: (message: Uint8Array) => identity.sign(message) }
+  const catchUp = await CatchUp.open(records, floor)
+  const verifyMaySign = (feedId: FeedId) => {
+    presence.verifyMaySign()
+    if (options.catchesUp === true) catchUp.verifyCaughtUp(feedId, { registry: ledger.registry, book })
+  }
+  const ledger: Ledger = await Ledger.open({
+    records,
+    blobs,
+    floor,
+    signer,
+    now,
+    randomBytes,
+    reach,
+    verifyMaySign,
+    ...surroundings.kept,
+  })
+  const opened = stack.use(network.openHost(identity))
+  const host: MeshHost = options.ports?.wrapHost?.(opened) ?? opened
+  const runs = await RunLog.open(records, now)
+  const policy = new LinkPolicy({ book, registry: ledger.registry, presence, signer, now, randomBytes })
+  return {
+    ...surroundings,
     log,
     records,
     blobs,
@@ -108,15 +161,19 @@ async function openParts(network: MemoryNetwork, options: MeshNodeOptions, stack
 function createReplication(parts: Parts, stack: AsyncDisposableStack) {
   const { identity, now, reach, log, records, blobs, floor, presence, ledger, host, book, runs, policy, catchUp } =
     parts
+  const { elapsedMs, setTimer, random, randomBytes, progress } = parts
   const hello = { software: 'feedmesh/test', instance: randomBytes(16), site: '', region: '', now, randomBytes }
   const asker = new LinkAsker({ host, hello, presence, publicKey: identity.publicKey })
-  const fetcher = new BlobFetcher({ host, records, blobs, reach })
+  const fetcher = new BlobFetcher({ host, records, blobs, reach, ...progress })
   const isOwn = (feedId: FeedId) => ledger.registry.localById(feedId) !== undefined
   const itemName = (_type: string, unit: string, key: string) => `${unit} ${key}`
-  const context = { host, ledger, blobs, floor, fetcher, now, reach, isOwn, itemName }
-  const puller = new Puller({ context, book, runs, policy, asker, log })
+  const streams = stack.use(new SyncStreams({ host, ...progress }))
+  const servers = (id: FeedId, except: string) =>
+    listServers({ book, host, registry: ledger.registry }, id).filter((peer) => peer !== except)
+  const context = { streams, ledger, blobs, floor, fetcher, now, reach, isOwn, itemName, servers }
+  const puller = new Puller({ context, book, runs, policy, asker, log, setTimer })
   const replicator = stack.use(
-    new Replicator({ host, book, ledger, puller, asker, catchUp, log, now, random: () => 0.5 }),
+    new Replicator({ host, book, ledger, puller, asker, catchUp, log, now, elapsedMs, setTimer, random }),
   )
   const linking = new Linking({
     book,
@@ -127,6 +184,7 @@ function createReplication(parts: Parts, stack: AsyncDisposableStack) {
     publicKey: identity.publicKey,
     now,
     reach,
+    setTimer,
   })
   const operations = new ReplicationOperations({
     book,
@@ -143,7 +201,10 @@ function createReplication(parts: Parts, stack: AsyncDisposableStack) {
       throw new FeedmeshError('INTERNAL', 'a test creates its feeds itself')
     },
   })
-  return { hello, asker, fetcher, puller, replicator, operations }
+  const announcer = stack.use(
+    new Announcer({ host, ledger, book, policy, floor, log, setTimer, now, onNews: (link) => replicator.onNews(link) }),
+  )
+  return { hello, asker, fetcher, puller, replicator, operations, announcer }
 }
 
 type Replication = ReturnType<typeof createReplication>
@@ -206,15 +267,7 @@ export class MeshNode implements AsyncDisposable {
       onPoke: (link) => replicator.onPoke(link),
     }).serve()
     await serveBlobs(this.#interceptedHost(), policy, { registry, blobs })
-    await serveGuarded<SyncRequest, SyncReply>(host, policy, {
-      protocol: SYNC_PROTOCOL,
-      verb: 'read',
-      limits: { maxInboundStreams: 16, maxDurationMs: 3_600_000 },
-      shapes: { request: syncRequest, reply: syncReply },
-      answer: async (request, replies) => {
-        for await (const reply of this.answerSync(source, request)) await replies.send(reply)
-      },
-    })
+    await serveSync(host, policy, source, (...asked) => this.answerSync(...asked))
   }
 
   /** The host, but for blob streams that `answerBlobs` takes over. */
@@ -285,6 +338,7 @@ export async function openMeshNode(network: MemoryNetwork, options: MeshNodeOpti
   const replication = createReplication(parts, stack)
   const node = new MeshNode(parts, replication, stack.move())
   await node.serve()
+  if (options.isAnnouncing === true) await replication.announcer.start()
   if (options.isAutomatic === true) replication.replicator.start()
   return node
 }

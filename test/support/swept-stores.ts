@@ -96,6 +96,9 @@ class SwitchedBlobs implements BlobStore {
   remove(digest: Digest) {
     return this.target.remove(digest)
   }
+  readmit(digest: Digest) {
+    return this.target.readmit(digest)
+  }
   list() {
     return this.target.list()
   }

@@ -25,15 +25,20 @@ export interface ServedState {
 export interface SyncSource {
   /** @throws NOT_FOUND */
   head(request: Extract<SyncRequest, { kind: 'head' }>): Promise<HeadReply>
-  /** @throws NOT_FOUND */
-  getServed(feedId: Uint8Array): ServedState
+  /** The state with this root, if it is still served; else the present one. @throws NOT_FOUND */
+  getServed(feedId: Uint8Array, stateRoot: Uint8Array): ServedState
 }
 
-async function* answerNodes(state: ServedState, paths: readonly string[]): AsyncGenerator<SyncReply> {
+async function* answerNodes(
+  state: ServedState,
+  { paths, wide }: Extract<SyncRequest, { kind: 'nodes' }>,
+): AsyncGenerator<SyncReply> {
   const nodes: Uint8Array[] = []
   for (const slot of paths) {
     const node = await state.findNode(slot)
-    nodes.push(node === undefined ? encodeLeaf(await state.entries(slot)) : encodeInner(node.path, node.children))
+    nodes.push(
+      node === undefined ? encodeLeaf(await state.entries(slot)) : encodeInner(node.path, node.children, wide === 1),
+    )
   }
   yield { kind: 'nodes', nodes }
 }
@@ -79,7 +84,7 @@ function getState(
   source: SyncSource,
   request: { readonly feedId: Uint8Array; readonly stateRoot: Uint8Array },
 ): ServedState {
-  const state = source.getServed(request.feedId)
+  const state = source.getServed(request.feedId, request.stateRoot)
   if (Buffer.compare(state.stateRoot, request.stateRoot) !== 0)
     throw new FeedmeshError('CONFLICT', 'the feed has moved on; ask for its head again')
   return state
@@ -92,7 +97,7 @@ export async function* answerSync(source: SyncSource, request: SyncRequest): Asy
     return
   }
   const state = getState(source, request)
-  if (request.kind === 'nodes') yield* answerNodes(state, request.paths)
+  if (request.kind === 'nodes') yield* answerNodes(state, request)
   else if (request.kind === 'rows') yield* answerSegments(wantedRows(state, request.wants))
   else if (request.kind === 'subtree') yield* answerSegments(rowsOnly(state.rows(request.path, request.after)))
   else yield* answerSegments(state.operations(request.epoch, request.from, request.to))

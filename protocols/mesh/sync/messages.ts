@@ -2,6 +2,7 @@
 
 import { bytes, list, nullable, oneOf, record, type Shape, type Shaped, text, uint } from '../../../src/catalog/cbor.ts'
 import { MAX_CHARTER_VERSIONS } from '../../../src/catalog/charter.ts'
+import { forkProofShape } from '../../../src/catalog/fork-proof.ts'
 import { revocationsShape } from '../../../src/catalog/grant.ts'
 import { depsShape } from '../../../src/catalog/manifest.ts'
 import { MAX_ROW_BYTES } from '../../../src/catalog/row.ts'
@@ -19,10 +20,14 @@ export const MAX_WANTED_ROWS = 4096
 export const MAX_CHARTERS = 256
 /** Raw bytes of one frame of rows or operations, before compression; a larger one is alone in its frame. */
 export const MAX_SEGMENT_BYTES = 256 * 1024
+/** Raw bytes of the operations that come along with a head. */
+export const MAX_HEAD_TAIL_BYTES = 64 * 1024
 /** Raw bytes of a frame with one large row. */
 const MAX_RAW_BYTES = MAX_ROW_BYTES + 8
 /** Length of the hints by which trie nodes and entries are compared before the whole root is checked. */
 export const HINT_BYTES = 8
+/** Length of the hashes in wide nodes, which prove each other from the signed root on. */
+export const HASH_BYTES = 32
 
 const feedId = bytes({ size: 32 })
 const stateRoot = bytes({ size: 32 })
@@ -47,10 +52,19 @@ export const syncRequest = oneOf({
       epoch: [3, uint()],
       seq: [4, uint()],
       refresh: [5, uint()],
+      /** Operations of the epoch's log that are here: those that follow may come along. null: none are wanted. */
+      logSize: [6, nullable(uint())],
+      /** Hash of the newest charter that is here; null without one. */
+      charter: [7, nullable(bytes({ size: 32 }))],
+      /** Hash of the manifest that is here, so that another one of the same order shows; null without one. */
+      manifest: [8, nullable(bytes({ size: 32 }))],
     }),
   ],
-  /** Trie nodes of the state `stateRoot`. */
-  nodes: [2, record({ feedId: [1, feedId], stateRoot: [2, stateRoot], paths: [3, list(path, MAX_PATHS)] })],
+  /** Trie nodes of the state `stateRoot`; wide ones name their children by whole hashes. */
+  nodes: [
+    2,
+    record({ feedId: [1, feedId], stateRoot: [2, stateRoot], paths: [3, list(path, MAX_PATHS)], wide: [4, uint(1)] }),
+  ],
   /** Rows named by leaf and hint. */
   rows: [
     3,
@@ -101,6 +115,15 @@ export const syncReply = oneOf({
       revocations: [4, nullable(revocationsShape)],
       /** The log is there from this operation of the epoch on. */
       logFrom: [5, uint()],
+      /** All operations from the asked `logSize` to the manifest's, when they are few; the asker replays them. */
+      tail: [
+        6,
+        nullable(
+          record({ data: [1, bytes({ max: 2 * MAX_HEAD_TAIL_BYTES })], rawBytes: [2, uint(MAX_HEAD_TAIL_BYTES)] }),
+        ),
+      ],
+      /** That the owner forked the feed in the epoch of its newest charter. */
+      fork: [7, nullable(forkProofShape)],
     }),
   ],
   nodes: [2, record({ nodes: [1, list(bytes({ max: 64 * 1024 }), MAX_PATHS)] })],

@@ -4,26 +4,31 @@
  *
  *   empty = 00
  *   leaf  = 01 hint(8)*                                        one an entry, in order of place
- *   inner = 02 pathLen(1) path (nibble·2+leaf(1) count(6) hash(8))*
+ *   inner = 02 pathLen(1) path (nibble·2+leaf(1) count(1…7) hash(8))*
+ *   wide  = 03 pathLen(1) path (nibble·2+leaf(1) count(1…7) hash(32))*
+ *
+ * `count` has seven bits a byte, the lowest first; all bytes but its last have the highest bit set, and the last is not 0.
+ * A wide node is proved by the hash that its parent, or the manifest, names it by.
  */
 
 import { sha256 } from '../../../src/catalog/digest.ts'
 import { BinaryReader } from '../../../src/catalog/row.ts'
 import { LEAF_ENTRIES, type NodeRef, nibbleAfter, packPath, type TrieEntry } from '../../../src/catalog/trie.ts'
 import { FeedmeshError } from '../../../src/errors.ts'
-import { HINT_BYTES } from './messages.ts'
+import { HASH_BYTES, HINT_BYTES } from './messages.ts'
 
 export interface RemoteChild {
   readonly nibble: number
   readonly leaf: boolean
   readonly count: number
+  /** Whole in a wide node, else its first bytes. */
   readonly hash: Buffer
 }
 
 export type RemoteNode =
   | { readonly kind: 'empty' }
   | { readonly kind: 'leaf'; readonly hints: readonly Buffer[] }
-  | { readonly kind: 'inner'; readonly path: string; readonly children: readonly RemoteChild[] }
+  | { readonly kind: 'inner'; readonly path: string; readonly wide: boolean; readonly children: readonly RemoteChild[] }
 
 /** Stands for an entry, place and digest. */
 export function hintOf(entry: TrieEntry): Buffer {
@@ -35,14 +40,42 @@ export function encodeLeaf(entries: readonly TrieEntry[]): Uint8Array {
   return Buffer.concat([Uint8Array.of(1), ...entries.map(hintOf)])
 }
 
-export function encodeInner(path: string, children: readonly NodeRef[]): Uint8Array {
-  const parts = children.map((child) => {
-    const head = Buffer.alloc(7)
-    head[0] = nibbleAfter(path, child) * 2 + (child.leaf ? 1 : 0)
-    head.writeUIntBE(child.count, 1, 6)
-    return Buffer.concat([head, child.hash.subarray(0, HINT_BYTES)])
-  })
-  return Buffer.concat([Uint8Array.of(2), packPath(path), ...parts])
+/** Bytes of a count: up to 2^48 - 1. */
+const MAX_COUNT_BYTES = 7
+
+function encodeCount(count: number): Buffer {
+  const bytes: number[] = []
+  let rest = count
+  while (rest > 0x7f) {
+    bytes.push((rest % 0x80) | 0x80)
+    rest = Math.floor(rest / 0x80)
+  }
+  return Buffer.from([...bytes, rest])
+}
+
+function decodeCount(reader: BinaryReader): number {
+  let count = 0
+  let scale = 1
+  for (let taken = 1; ; taken += 1) {
+    const byte = reader.uint(1)
+    count += (byte & 0x7f) * scale
+    if (byte < 0x80) {
+      if (byte === 0) throw new FeedmeshError('PEER_INVALID', 'sync: a count of 0, or with a byte too many')
+      return count
+    }
+    if (taken === MAX_COUNT_BYTES) throw new FeedmeshError('PEER_INVALID', 'sync: a count that does not end')
+    scale *= 0x80
+  }
+}
+
+export function encodeInner(path: string, children: readonly NodeRef[], wide = false): Uint8Array {
+  const hashBytes = wide ? HASH_BYTES : HINT_BYTES
+  const parts = children.flatMap((child) => [
+    Uint8Array.of(nibbleAfter(path, child) * 2 + (child.leaf ? 1 : 0)),
+    encodeCount(child.count),
+    child.hash.subarray(0, hashBytes),
+  ])
+  return Buffer.concat([Uint8Array.of(wide ? 3 : 2), packPath(path), ...parts])
 }
 
 function splitHints(data: Buffer): Buffer[] {
@@ -55,7 +88,7 @@ function splitHints(data: Buffer): Buffer[] {
   )
 }
 
-function decodeInner(reader: BinaryReader): RemoteNode {
+function decodeInner(reader: BinaryReader, wide: boolean): RemoteNode {
   const nibbles = reader.uint(1)
   if (nibbles > 63) throw new FeedmeshError('PEER_INVALID', `sync: a trie node at depth ${nibbles}`)
   const packed = reader.take(Math.ceil(nibbles / 2)).toString('hex')
@@ -68,15 +101,15 @@ function decodeInner(reader: BinaryReader): RemoteNode {
     const nibble = code >> 1
     if (nibble > 15 || nibble <= (children.at(-1)?.nibble ?? -1))
       throw new FeedmeshError('PEER_INVALID', 'sync: children of a trie node out of order')
-    const count = reader.uint(6)
+    const count = decodeCount(reader)
     const leaf = code % 2 === 1
-    if (count === 0 || leaf !== count <= LEAF_ENTRIES)
+    if (leaf !== count <= LEAF_ENTRIES)
       throw new FeedmeshError('PEER_INVALID', `sync: a ${leaf ? 'leaf' : 'node'} of ${count} entries`)
-    children.push({ nibble, leaf, count, hash: Buffer.from(reader.take(HINT_BYTES)) })
+    children.push({ nibble, leaf, count, hash: Buffer.from(reader.take(wide ? HASH_BYTES : HINT_BYTES)) })
   }
   if (children.length < 2)
     throw new FeedmeshError('PEER_INVALID', 'sync: an inner trie node with fewer than two children')
-  return { kind: 'inner', path, children }
+  return { kind: 'inner', path, wide, children }
 }
 
 /** @throws PEER_INVALID */
@@ -85,6 +118,6 @@ export function decodeNode(encoded: Uint8Array): RemoteNode {
   const kind = reader.uint(1)
   if (kind === 0 && reader.rest === 0) return { kind: 'empty' }
   if (kind === 1) return { kind: 'leaf', hints: splitHints(reader.take(reader.rest)) }
-  if (kind === 2) return decodeInner(reader)
+  if (kind === 2 || kind === 3) return decodeInner(reader, kind === 3)
   throw new FeedmeshError('PEER_INVALID', `sync: a trie node of kind ${kind}`)
 }

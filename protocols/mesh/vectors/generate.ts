@@ -6,6 +6,7 @@
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { dirname, join, relative, resolve } from 'node:path'
 import { grantVectors, proofVectors, tokenVectors } from './access.ts'
+import { choiceVectors, forkVectors } from './forks.ts'
 import { messageVectors } from './messages.ts'
 import { charterVectors, envelopeVectors, listVectors, manifestVectors } from './objects.ts'
 import { itemVectors, operationVectors, rowVectors, tombstoneVectors } from './rows.ts'
@@ -21,6 +22,8 @@ function allVectors(): Vector[] {
     ...envelopeVectors(),
     ...charterVectors(),
     ...manifestVectors(),
+    ...forkVectors(),
+    ...choiceVectors(),
     ...listVectors(),
     ...grantVectors(),
     ...tokenVectors(),

@@ -7,6 +7,7 @@ import { type SyncReply, type SyncRequest, syncReply, syncRequest } from '../syn
 import { encodeCbor, type Shape } from '../../../src/catalog/cbor.ts'
 import { signGrant } from '../../../src/catalog/grant.ts'
 import { HELLO, TERMS } from './access.ts'
+import { MANIFEST_FORK } from './forks.ts'
 import { current, feedId, hub, MANIFEST, v2 } from './objects.ts'
 import { storedFrame } from './tries.ts'
 import { HOUR, noise, signerOf, START, toJson, type Vector } from './vector.ts'
@@ -20,8 +21,8 @@ const grant = signGrant(
 )
 
 const SYNC_REQUESTS: readonly SyncRequest[] = [
-  { kind: 'head', feedId, charterVersion: 1, epoch: 1, seq: 8, refresh: 0 },
-  { kind: 'nodes', feedId, stateRoot, paths: ['', '0', 'fe', '0123456789abcdef'] },
+  { kind: 'head', feedId, charterVersion: 2, epoch: 1, seq: 8, refresh: 0, charter: v2.hash, manifest: current.hash, logSize: 40 },
+  { kind: 'nodes', feedId, stateRoot, paths: ['', '0', 'fe', '0123456789abcdef'], wide: 1 },
   { kind: 'rows', feedId, stateRoot, wants: [{ path: 'a7', hints: Buffer.concat([noise('h', 8), noise('i', 8)]) }] },
   { kind: 'subtree', feedId, stateRoot, path: '3', after: noise('place') },
   { kind: 'tail', feedId, stateRoot, epoch: 1, from: 40, to: 41 },
@@ -29,7 +30,7 @@ const SYNC_REQUESTS: readonly SyncRequest[] = [
 
 const SYNC_REPLIES: readonly SyncReply[] = [
   error,
-  { kind: 'head', charters: [v2.bytes], manifest: current.bytes, deps: [], revocations: { feedId, list: [] }, logFrom: 12 },
+  { kind: 'head', charters: [v2.bytes], manifest: current.bytes, deps: [], revocations: { feedId, list: [] }, logFrom: 12, tail: { data: storedFrame(Buffer.of(0, 0, 0, 1, 7)), rawBytes: 5 }, fork: MANIFEST_FORK },
   { kind: 'nodes', nodes: [Buffer.of(0), Buffer.concat([Buffer.of(1), noise('hint', 8)])] },
   { kind: 'segment', data: storedFrame(Buffer.of(0, 0, 0, 1, 7)), rawBytes: 5, more: 0 },
 ]
@@ -108,7 +109,7 @@ export function messageVectors(): Vector[] {
 }
 
 function pathVector(): Vector {
-  const value: SyncRequest = { kind: 'nodes', feedId, stateRoot, paths: ['0G'] }
+  const value: SyncRequest = { kind: 'nodes', feedId, stateRoot, paths: ['0G'], wide: 0 }
   return {
     folder: 'sync/vectors/messages/sync-request-path-refuse',
     kind: 'cbor',

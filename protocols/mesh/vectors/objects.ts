@@ -18,9 +18,9 @@ import { EMPTY_ROOT } from '../../../src/catalog/trie.ts'
 import { HOUR, type Json, noise, signerOf, START, toJson, type Vector } from './vector.ts'
 
 export const hub = signerOf('hub')
-const thief = signerOf('thief')
+export const thief = signerOf('thief')
 export const recovery = signerOf('recovery')
-const newHub = signerOf('new hub')
+export const newHub = signerOf('new hub')
 
 const FIRST: Charter = {
   feedId: null,
@@ -60,7 +60,7 @@ const INCLUDES: Charter['includes'] = [
 ]
 
 export const v2 = signCharter({ ...succeedCharter(v1, START + HOUR), includes: INCLUDES }, hub)
-const raised = signCharter(
+export const raised = signCharter(
   {
     ...succeedCharter(v2, START + 2 * HOUR),
     epoch: 2,
@@ -68,7 +68,7 @@ const raised = signCharter(
   },
   hub,
 )
-const LAST_GOOD = { epoch: 2, seq: 17, stateRoot: noise('last good state') }
+export const LAST_GOOD = { epoch: 2, seq: 17, stateRoot: noise('last good state') }
 const RECOVERED = {
   ...succeedCharter(raised, START + 3 * HOUR),
   owner: newHub.publicKey,
@@ -76,7 +76,7 @@ const RECOVERED = {
   epoch: 3,
   lastGood: LAST_GOOD,
 }
-const recovered = signCharter(RECOVERED, recovery)
+export const recovered = signCharter(RECOVERED, recovery)
 
 function chain(name: string, what: string, charters: readonly Signed<Charter>[], code?: string): Vector {
   const last = charters.at(-1)!
@@ -155,7 +155,7 @@ export const MANIFEST: Manifest = {
   clock: stampAt(START + 2 * HOUR, 3),
 }
 
-const manifest = (change: Partial<Manifest> = {}, signer = hub): Signed<Manifest> =>
+export const manifest = (change: Partial<Manifest> = {}, signer = hub): Signed<Manifest> =>
   signManifest({ ...MANIFEST, ...change }, signer)
 export const current = manifest()
 

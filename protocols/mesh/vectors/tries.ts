@@ -76,60 +76,101 @@ export function trieVectors(): Vector[] {
   ]
 }
 
-export function nodeVectors(): Vector[] {
-  const entries = entriesOf(1000)
-  const inner = nodesOf(entries).get('')!
-  const accept = (name: string, what: string, bytes: Uint8Array, value: Vector['facts']): Vector => ({
-    folder: `sync/vectors/nodes/${name}`,
-    kind: 'node',
-    what,
-    facts: { bytes: 'bytes.hex', value },
-    bytes: { bytes },
-  })
-  const refuse = (name: string, what: string, bytes: Uint8Array): Vector => ({
-    folder: `sync/vectors/nodes/${name}-refuse`,
-    kind: 'node',
-    what,
-    facts: { bytes: 'bytes.hex', code: 'PEER_INVALID' },
-    bytes: { bytes },
-  })
-  const leaf = encodeLeaf(entries.slice(0, 3))
-  const whole = encodeInner(inner.path, inner.children)
-  const child = (nibble: number, count: number, isLeaf = false) => {
-    const bytes = Buffer.alloc(15, nibble)
-    bytes[0] = nibble * 2 + (isLeaf ? 1 : 0)
-    bytes.writeUIntBE(count, 1, 6)
-    return bytes
-  }
-  const node = (path: Uint8Array, ...children: Uint8Array[]) => Buffer.concat([Buffer.of(2), path, ...children])
-  const hints = Array.from({ length: 3 }, (_, index) => toJson(leaf.subarray(1 + 8 * index, 9 + 8 * index)))
-  const described = inner.children.map((one) => ({
+function acceptNode(name: string, what: string, bytes: Uint8Array, value: Vector['facts']): Vector {
+  return { folder: `sync/vectors/nodes/${name}`, kind: 'node', what, facts: { bytes: 'bytes.hex', value }, bytes: { bytes } }
+}
+
+function refuseNode(name: string, what: string, bytes: Uint8Array): Vector {
+  const facts = { bytes: 'bytes.hex', code: 'PEER_INVALID' }
+  return { folder: `sync/vectors/nodes/${name}-refuse`, kind: 'node', what, facts, bytes: { bytes } }
+}
+
+/** `count` below 128, or its bytes. */
+function child(nibble: number, count: number | readonly number[], isLeaf = false): Uint8Array {
+  return Buffer.concat([
+    Buffer.of(nibble * 2 + (isLeaf ? 1 : 0)),
+    Buffer.from(typeof count === 'number' ? [count] : count),
+    Buffer.alloc(8, nibble),
+  ])
+}
+
+function node(path: Uint8Array, ...children: Uint8Array[]): Uint8Array {
+  return Buffer.concat([Buffer.of(2), path, ...children])
+}
+
+const NODE_ENTRIES = entriesOf(1000)
+const NODE_ROOT = nodesOf(NODE_ENTRIES).get('')!
+const LEAF = encodeLeaf(NODE_ENTRIES.slice(0, 3))
+const WHOLE = encodeInner(NODE_ROOT.path, NODE_ROOT.children)
+const WIDE = encodeInner(NODE_ROOT.path, NODE_ROOT.children, true)
+
+function describeRoot(wide: boolean): Vector['facts'] {
+  const children = NODE_ROOT.children.map((one) => ({
     nibble: Number.parseInt(one.path.at(-1) ?? '0', 16),
     leaf: one.leaf,
     count: one.count,
-    hash: toJson(one.hash.subarray(0, 8)),
+    hash: toJson(one.hash.subarray(0, wide ? 32 : 8)),
   }))
+  return { kind: 'inner', path: '', wide, children }
+}
+
+function acceptedNodes(): Vector[] {
+  const hints = Array.from({ length: 3 }, (_, index) => toJson(LEAF.subarray(1 + 8 * index, 9 + 8 * index)))
+  const large = [0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x40]
   return [
-    accept('empty', 'nothing is there', encodeLeaf([]), { kind: 'empty' }),
-    accept('leaf', 'three entries', leaf, { kind: 'leaf', hints }),
-    accept('inner', 'the root of the trie of 1000 entries', whole, { kind: 'inner', path: '', children: described }),
-    refuse('no-bytes', 'no bytes', new Uint8Array(0)),
-    refuse('kind-unknown', 'kind 3', Buffer.of(3)),
-    refuse('empty-and-more', 'nothing, and a byte', Buffer.of(0, 0)),
-    refuse('leaf-of-none', 'a leaf without entries', Buffer.of(1)),
-    refuse('leaf-of-33', 'a leaf with 33 entries', Buffer.concat([Buffer.of(1), Buffer.alloc(33 * 8)])),
-    refuse('leaf-cut-off', 'half a hint', leaf.subarray(0, -4)),
-    refuse('children-out-of-order', 'child 5 before child 3', node(Buffer.of(0), child(5, 40), child(3, 40))),
-    refuse('child-twice', 'child 3 twice', node(Buffer.of(0), child(3, 40), child(3, 40))),
-    refuse('child-17', 'a child beyond the last', node(Buffer.of(0), child(3, 40), child(16, 40))),
-    refuse('one-child', 'an inner node with one child', node(Buffer.of(0), child(3, 40))),
-    refuse('child-empty', 'a child of no entries', node(Buffer.of(0), child(3, 40), child(4, 0, true))),
-    refuse('leaf-too-large', 'a leaf of 33 entries as child', node(Buffer.of(0), child(3, 33, true), child(4, 40))),
-    refuse('inner-too-small', 'an inner node of 32 entries as child', node(Buffer.of(0), child(3, 32), child(4, 40))),
-    refuse('too-deep', 'a path of 64 nibbles', node(Buffer.concat([Buffer.of(64), Buffer.alloc(32)]), child(1, 40), child(2, 40))),
-    refuse('path-padding', 'an odd path that is not padded with 0', node(Buffer.from('01a1', 'hex'), child(1, 40), child(2, 40))),
-    refuse('inner-cut-off', 'half a child', whole.subarray(0, -3)),
+    acceptNode('empty', 'nothing is there', encodeLeaf([]), { kind: 'empty' }),
+    acceptNode('leaf', 'three entries', LEAF, { kind: 'leaf', hints }),
+    acceptNode('inner', 'the root of the trie of 1000 entries', WHOLE, describeRoot(false)),
+    acceptNode('wide', 'the same with whole hashes', WIDE, describeRoot(true)),
+    acceptNode(
+      'counts',
+      'children of 33, 128 and 2^48 entries',
+      node(Buffer.of(0), child(0, 33), child(7, [0x80, 0x01]), child(15, large)),
+      {
+        kind: 'inner',
+        path: '',
+        wide: false,
+        children: [
+          { nibble: 0, leaf: false, count: 33, hash: toJson(Buffer.alloc(8, 0)) },
+          { nibble: 7, leaf: false, count: 128, hash: toJson(Buffer.alloc(8, 7)) },
+          { nibble: 15, leaf: false, count: 2 ** 48, hash: toJson(Buffer.alloc(8, 15)) },
+        ],
+      },
+    ),
   ]
+}
+
+function refusedNodes(): Vector[] {
+  const endless = [0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 1]
+  return [
+    refuseNode('no-bytes', 'no bytes', new Uint8Array(0)),
+    refuseNode('kind-unknown', 'kind 4', Buffer.of(4)),
+    refuseNode('empty-and-more', 'nothing, and a byte', Buffer.of(0, 0)),
+    refuseNode('leaf-of-none', 'a leaf without entries', Buffer.of(1)),
+    refuseNode('leaf-of-33', 'a leaf with 33 entries', Buffer.concat([Buffer.of(1), Buffer.alloc(33 * 8)])),
+    refuseNode('leaf-cut-off', 'half a hint', LEAF.subarray(0, -4)),
+    refuseNode('children-out-of-order', 'child 5 before child 3', node(Buffer.of(0), child(5, 40), child(3, 40))),
+    refuseNode('child-twice', 'child 3 twice', node(Buffer.of(0), child(3, 40), child(3, 40))),
+    refuseNode('child-17', 'a child beyond the last', node(Buffer.of(0), child(3, 40), child(16, 40))),
+    refuseNode('one-child', 'an inner node with one child', node(Buffer.of(0), child(3, 40))),
+    refuseNode('child-empty', 'a child of no entries', node(Buffer.of(0), child(3, 40), child(4, 0, true))),
+    refuseNode('leaf-too-large', 'a leaf of 33 entries as child', node(Buffer.of(0), child(3, 33, true), child(4, 40))),
+    refuseNode('inner-too-small', 'an inner node of 32 entries as child', node(Buffer.of(0), child(3, 32), child(4, 40))),
+    refuseNode('too-deep', 'a path of 64 nibbles', node(Buffer.concat([Buffer.of(64), Buffer.alloc(32)]), child(1, 40), child(2, 40))),
+    refuseNode('path-padding', 'an odd path that is not padded with 0', node(Buffer.from('01a1', 'hex'), child(1, 40), child(2, 40))),
+    refuseNode('inner-cut-off', 'half a child', WHOLE.subarray(0, -3)),
+    refuseNode('wide-cut-off', 'half a hash', WIDE.subarray(0, -3)),
+    refuseNode('count-padded', 'a count with a byte too many', node(Buffer.of(0), child(3, [0xa8, 0]), child(4, 40))),
+    refuseNode(
+      'count-endless',
+      'a count of eight bytes',
+      node(Buffer.of(0), child(3, endless), child(4, 40)),
+    ),
+  ]
+}
+
+export function nodeVectors(): Vector[] {
+  return [...acceptedNodes(), ...refusedNodes()]
 }
 
 /** A zstd frame (RFC 8878) of one raw block: what any encoder may write, and the same for ever. */

@@ -10,6 +10,7 @@ import type { Log } from '../../log.ts'
 import { VERSION } from '../../version.ts'
 import { getCaller, verifyPermission } from '../authentication.ts'
 import type { Actor, NodeOperations } from '../operations.ts'
+import { registerFeedPastRoutes } from './feed-past.ts'
 import { registerFeedRoutes } from './feeds.ts'
 import { registerJoinRoutes } from './joins.ts'
 import { registerKeyRoutes } from './keys.ts'
@@ -47,6 +48,7 @@ export interface AdminContext {
 const ROUTES: readonly ((scope: AdminScope, context: AdminContext) => void)[] = [
   registerStatusRoutes,
   registerFeedRoutes,
+  registerFeedPastRoutes,
   registerPublishRoute,
   registerReplicationRoutes,
   registerRunRoutes,

@@ -37,14 +37,14 @@ type Fits<T, S extends TSchema> = [DeepReadonly<T>] extends [DeepReadonly<Static
   : never
 
 /** The schema of a contract's documents; does not compile when the two differ. */
-function schemaOf<T>() {
+export function schemaOf<T>() {
   return <S extends TSchema>(schema: S & Fits<T, S>): TUnsafe<T> => Type.Unsafe<T>(schema)
 }
 
 export const closed = { additionalProperties: false } as const
 
-const count = Type.Integer({ minimum: 0 })
-const time = Type.String({ description: 'ISO 8601, UTC' })
+export const count = Type.Integer({ minimum: 0 })
+export const time = Type.String({ description: 'ISO 8601, UTC' })
 const orNull = <S extends TSchema>(schema: S) => Type.Union([schema, Type.Null()])
 const amount = Type.Object({ items: count, bytes: count }, closed)
 const items = Type.Object({ items: count }, closed)

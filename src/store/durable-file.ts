@@ -1,0 +1,17 @@
+/** Small files that are replaced as a whole: after a crash or a power cut there is the old content or the new one. */
+
+import { open, rename } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { syncFolder } from './folders.ts'
+
+/** Mode 0600; on stable storage when the promise resolves. What a crash leaves of it is `<path>.new`. */
+export async function replaceFile(path: string, content: Uint8Array | string): Promise<void> {
+  const temporary = `${path}.new`
+  {
+    await using file = await open(temporary, 'w', 0o600)
+    await file.writeFile(content)
+    await file.sync()
+  }
+  await rename(temporary, path)
+  await syncFolder(dirname(path))
+}
