@@ -4,6 +4,7 @@ import { type FeedId, feedIdBytes, feedIdText } from '../catalog/charter.ts'
 import { type Grant, grantShape, MAX_GRANT_MS, signGrant, VERBS, verifyGrantChain } from '../catalog/grant.ts'
 import { publicKeyFromPeerId } from '../catalog/peer-id.ts'
 import { openObject, type Signer } from '../catalog/signed.ts'
+import { MAX_CLOCK_AHEAD_MS } from '../catalog/stamp.ts'
 import { FeedmeshError, isFeedmeshError } from '../errors.ts'
 import type { Registry } from '../ledger/registry.ts'
 import type { Book, Link } from './book.ts'
@@ -104,12 +105,14 @@ export class LinkPolicy implements Policy {
     }
   }
 
-  /** Whether the grant that came with a link is worth renewing; one that does not verify is. */
+  /** Whether the grant that came with a link is worth renewing: one that does not verify, or is from a clock ahead, is. */
   isRenewalDue(link: Link): boolean {
     const last = link.grant.at(-1)
     if (last === undefined) return true
     try {
-      return openObject<Grant>('grant', grantShape, last).value.expiresAt - this.#options.now() < RENEW_BEFORE_MS
+      const { notBefore, expiresAt } = openObject<Grant>('grant', grantShape, last).value
+      const now = this.#options.now()
+      return expiresAt - now < RENEW_BEFORE_MS || notBefore > now + MAX_CLOCK_AHEAD_MS
     } catch (error) {
       if (isFeedmeshError(error, 'FORGED', 'PEER_INVALID')) return true
       throw error

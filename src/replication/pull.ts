@@ -107,6 +107,7 @@ export class Pull {
         return await this.#attempt()
       } catch (error) {
         if (!isFeedmeshError(error, 'CONFLICT') || attempt >= MAX_RESTARTS || this.#signal.aborted) throw error
+        this.#run.restart()
       }
     }
   }

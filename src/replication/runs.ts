@@ -204,6 +204,13 @@ export class ActiveRun {
     this.#listener = listener
   }
 
+  /** It begins again: what has arrived meanwhile is found to be here. */
+  restart(): void {
+    this.#items.length = 0
+    const { fetched } = this.#run
+    this.#update({ planned: NOTHING, fetched: { items: 0, bytes: fetched.bytes } })
+  }
+
   /** What the run sets out to fetch, beside what was planned before. */
   plan(items: number, bytes: number): void {
     const { planned } = this.#run

@@ -48,7 +48,7 @@ export interface Arrival {
 /** Looking costs the node time, so it is done less often once an arrival takes long. */
 const LOOK_EVERY_MS = 5
 const LOOK_LATER_EVERY_MS = 50
-const ARRIVAL_TIMEOUT_MS = 300_000
+const ARRIVAL_TIMEOUT_MS = 3_600_000
 
 const BURST = 50
 

@@ -10,7 +10,6 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { initDataFolder, isDataFolder } from '../../src/data-folder.ts'
 import { type FaultPoint, noFaults } from '../../src/fault-points.ts'
-import { createRandom } from '../chaos/random.ts'
 import { type Audit, auditDataFolder } from '../support/audit-data.ts'
 import {
   backupOf,
@@ -21,6 +20,7 @@ import {
   restoredOf,
   runOperatorJourney,
 } from '../support/operator-journeys.ts'
+import { createRandom } from '../support/random.ts'
 import { runChild } from '../support/run-child.ts'
 
 const CHILD = join(import.meta.dirname, '..', 'support', 'operator-child.ts')

@@ -8,8 +8,8 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isFeedmeshError } from '../../src/errors.ts'
 import { createMemoryNetwork } from '../../src/network/memory-network.ts'
-import { createRandom } from '../chaos/random.ts'
 import { type Flip, flipOneBit, type OpenHub, Original, openHub } from './damaged-folder.ts'
+import { createRandom } from './random.ts'
 
 const ACTOR = { name: 'test', from: 'test' }
 /** Damage to these must be found by `verify`, or at the start: rows, trie nodes, blob index, small blobs, settings of feeds. */
