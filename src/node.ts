@@ -82,6 +82,8 @@ interface Base {
   readonly log: Log
   readonly reach: ReachFaultPoint
   readonly now: () => number
+  /** Says what was stored a moment ago, also when somebody sets the clock. */
+  readonly blobClock: () => number
 }
 
 /** Everything that holds the node's data. */
@@ -94,9 +96,7 @@ async function openStores(directory: string, base: Base, stack: AsyncDisposableS
   await rebuildLostRecords({ records: database, path: paths.essentials, floor, now, warn })
   let essentials: Essentials | undefined
   const records = watchRecords(database, (writes) => essentials?.note(writes))
-  // Its clock only says what was stored a moment ago.
-  const elapsed = () => performance.now()
-  const blobs = await openFileBlobs({ directory: paths.blobs, records: database, reach, log, now: elapsed })
+  const blobs = await openFileBlobs({ directory: paths.blobs, records: database, reach, log, now: base.blobClock })
   const signer = { publicKey: identity.publicKey, sign: (message: Uint8Array) => identity.sign(message) }
   const book = await Book.open(records)
   const presence = new Presence(now, {
@@ -357,6 +357,7 @@ export async function openNode(options: NodeOptions): Promise<RunningNode> {
     log,
     reach: options.reach ?? noFaults,
     now: options.now ?? Date.now,
+    blobClock: options.now ?? (() => performance.now()),
   }
   const stopping = new AbortController()
   const stores = await openStores(directory, base, stack)

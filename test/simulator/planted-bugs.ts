@@ -194,7 +194,8 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     file: 'src/ledger/ledger.ts',
     find: '          verifyNotOlder(one)',
     replace: '',
-    faults: ['backup restored', 'slow link', 'relay serves old heads'],
+    faults: ['backup restored', 'slow link'],
+    options: { faultEveryMs: 20_000, latencyMs: 400 },
     seeds: 150,
   },
   {

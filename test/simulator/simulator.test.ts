@@ -1,6 +1,6 @@
 /**
  * The mesh as a whole under everything that can go wrong, on simulated time. A failing seed prints the line that replays it.
- * SIM_HOURS: simulated hours (20); SIM_FIRST: the first seed.
+ * SIM_HOURS: simulated hours (12); SIM_FIRST: the first seed.
  */
 
 import assert from 'node:assert/strict'
@@ -8,7 +8,7 @@ import { test } from 'node:test'
 import { Campaign } from './campaign.ts'
 import { FAULT_KINDS } from './options.ts'
 
-const HOURS = Number(process.env['SIM_HOURS'] ?? 20)
+const HOURS = Number(process.env['SIM_HOURS'] ?? 12)
 const FIRST = Number(process.env['SIM_FIRST'] ?? 1)
 
 test(`${HOURS} simulated hours leave nothing lost, nothing forged, nothing half there, and all equal in the end`, {
