@@ -4,6 +4,7 @@
  *   admin.key      API key of the local commands  run.json      where the running node answers; removed when it stops
  *   records/       LevelDB                        blobs/        files over 64 KiB
  *   floor.json     highest manifests seen         recovery/     recovery keys of the feeds made here, until taken away
+ *   index-keys/    private keys of signed package lists (0600 each)
  *   essentials.bin what no peer can give back, should records/ be lost
  *   schema         version of all this
  */
@@ -31,6 +32,7 @@ export interface DataPaths {
   readonly essentials: string
   readonly schema: string
   readonly recoveryKeys: string
+  readonly indexKeys: string
 }
 
 export function dataPaths(directory: string): DataPaths {
@@ -44,6 +46,7 @@ export function dataPaths(directory: string): DataPaths {
     essentials: join(directory, 'essentials.bin'),
     schema: join(directory, 'schema'),
     recoveryKeys: join(directory, 'recovery'),
+    indexKeys: join(directory, 'index-keys'),
   }
 }
 

@@ -1,7 +1,6 @@
 /** The composition root: reads top to bottom in the order things start; stopping is the same backwards. */
 
 import { randomBytes } from 'node:crypto'
-import { statfs } from 'node:fs/promises'
 import { FEED_TYPES } from '../protocols/feeds/index.ts'
 import type { FeedId } from './catalog/charter.ts'
 import { peerIdFromPublicKey } from './catalog/peer-id.ts'
@@ -12,9 +11,12 @@ import { noFaults, type ReachFaultPoint } from './fault-points.ts'
 import type { FetchBlob } from './feeds/ledger-feed.ts'
 import type { NodeOperations } from './http/operations.ts'
 import { openHttpServer } from './http/server.ts'
+import type { IndexKeeper } from './indexing/index-keeper.ts'
+import { openIndexKeeper } from './indexing/open-keeper.ts'
 import { openFloor } from './ledger/floor.ts'
 import { Ledger } from './ledger/ledger.ts'
 import type { Log } from './log.ts'
+import { dialable } from './network/dialable.ts'
 import type { MeshHost } from './network/host.ts'
 import { type Identity, openIdentity } from './network/identity.ts'
 import { openLibp2pHost } from './network/libp2p-host.ts'
@@ -25,6 +27,7 @@ import type { BackupOptions } from './operations/backup.ts'
 import { Essentials } from './operations/essentials.ts'
 import { FeedOperations } from './operations/feed-operations.ts'
 import { FeedPast, listRecoveryKeys } from './operations/feed-past.ts'
+import { IndexOperations } from './operations/index-operations.ts'
 import { LeftoverSweep } from './operations/leftover-sweep.ts'
 import { Linking } from './operations/linking.ts'
 import { findRebuiltAt, rebuildLostRecords } from './operations/lost-records.ts'
@@ -52,6 +55,7 @@ import { RunLog } from './replication/runs.ts'
 import { LedgerSyncSource, serveSync } from './replication/sync-source.ts'
 import { SyncStreams } from './replication/sync-streams.ts'
 import { openFileBlobs } from './store/file-blobs.ts'
+import { freeBytes } from './store/free-bytes.ts'
 import { openLevelRecords } from './store/level-records.ts'
 import { watchRecords } from './store/watched-records.ts'
 import { BUILD_TIME_MS, VERSION } from './version.ts'
@@ -136,6 +140,7 @@ async function openStores(directory: string, base: Base, stack: AsyncDisposableS
     catchUp,
     rebuiltAt: await findRebuiltAt(records),
     audit: new AuditLog(records, now),
+    now,
   }
 }
 
@@ -143,11 +148,6 @@ type Stores = Awaited<ReturnType<typeof openStores>>
 
 function itemName(feedType: string, unit: string, key: string): string | undefined {
   return FEED_TYPES.find((type) => type.name === feedType)?.itemName(unit, key)
-}
-
-async function freeBytes(directory: string): Promise<number> {
-  const { bavail, bsize } = await statfs(directory)
-  return bavail * bsize
 }
 
 function createProblems({ directory, now }: Base, stores: Stores, host: MeshHost): Problems {
@@ -231,10 +231,9 @@ type Mesh = ReturnType<typeof createMesh>
 /** From here on peers are answered. */
 async function serveMesh(stores: Stores, mesh: Mesh, host: MeshHost): Promise<void> {
   const { ledger, blobs, floor } = stores
-  const source = new LedgerSyncSource(ledger.registry, floor)
   await mesh.answerer.serve()
   await serveBlobs(host, mesh.policy, { registry: ledger.registry, blobs })
-  await serveSync(host, mesh.policy, source)
+  await serveSync(host, mesh.policy, new LedgerSyncSource(ledger.registry, floor))
 }
 
 interface OperationParts {
@@ -242,16 +241,11 @@ interface OperationParts {
   readonly host: MeshHost
   readonly directory: string
   readonly fetchBlob: FetchBlob
-}
-
-/** Addresses for join codes: loopback ones only when there is nothing else. */
-function dialable(addresses: readonly string[]): readonly string[] {
-  const outward = addresses.filter((address) => !/\/ip4\/127\.|\/ip6\/::1\//.test(address))
-  return outward.length > 0 ? outward : addresses
+  readonly keeper: IndexKeeper
 }
 
 function createMaintenance(stores: Stores, parts: OperationParts): { maintenance: Maintenance; backup: BackupOptions } {
-  const { ledger, blobs, audit, records } = stores
+  const { ledger, blobs, audit, records, now } = stores
   const { directory, fetchBlob, mesh } = parts
   const expected = { book: stores.book, registry: ledger.registry, itemName }
   const isExpected: MaintenanceOptions['isExpected'] = (file) => isFileExpected(expected, file)
@@ -262,10 +256,8 @@ function createMaintenance(stores: Stores, parts: OperationParts): { maintenance
     openRecords: (folder) => openLevelRecords({ directory: folder }),
     exclusively: (work) => ledger.exclusively(work),
   }
-  return {
-    maintenance: new Maintenance({ ledger, blobs, audit, fetchBlob, isExpected, pinned: () => mesh.puller.pinned() }),
-    backup,
-  }
+  const pinned = () => mesh.puller.pinned()
+  return { maintenance: new Maintenance({ ledger, blobs, audit, now, fetchBlob, isExpected, pinned }), backup }
 }
 
 function createFeedOperations(base: Base, stores: Stores, parts: OperationParts): FeedOperations {
@@ -275,6 +267,7 @@ function createFeedOperations(base: Base, stores: Stores, parts: OperationParts)
     blobs,
     feedTypes: FEED_TYPES,
     fetchBlob: parts.fetchBlob,
+    keeper: parts.keeper,
     audit,
     now: base.now,
     recoveryKeys: dataPaths(parts.directory).recoveryKeys,
@@ -330,6 +323,7 @@ function createOperations(base: Base, stores: Stores, parts: OperationParts): Op
     feedTypes: FEED_TYPES,
     feeds,
     past: createFeedPast(base, stores, parts.directory),
+    indexes: new IndexOperations(parts.keeper, audit),
     replications,
     status,
     access,
@@ -371,7 +365,11 @@ export async function openNode(options: NodeOptions): Promise<RunningNode> {
     stopping: stopping.signal,
     setTimer: setUnrefTimer,
   })
-  const operations = createOperations(base, stores, { mesh, host, directory, fetchBlob })
+  const warn = (details: object, message: string) => log.warn(details, message)
+  const keyFolder = dataPaths(directory).indexKeys
+  const indexing = { ...stores, fetchBlob, feedTypes: FEED_TYPES, keyFolder, setTimer: setUnrefTimer, warn }
+  const keeper = stack.use(await openIndexKeeper(indexing))
+  const operations = createOperations(base, stores, { mesh, host, directory, fetchBlob, keeper })
   await serveMesh(stores, mesh, host)
   await mesh.announcer.start()
   mesh.replicator.start()
@@ -384,6 +382,7 @@ export async function openNode(options: NodeOptions): Promise<RunningNode> {
     }),
   )
   sweep.start()
+  keeper.start()
   const server = stack.use(await openHttpServer({ operations, config, log }))
   operations.setHttpUrl(server.url)
   await writeRunFile(directory, server.url)

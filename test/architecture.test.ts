@@ -27,7 +27,9 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'src/fault-points',
     'src/log',
   ],
+  'src/indexing': ['src/feeds', 'src/ledger', 'src/store', 'src/catalog', 'src/errors'],
   'src/operations': [
+    'src/indexing',
     'src/fault-points',
     'src/problem-codes',
     'src/replication',
@@ -70,10 +72,10 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 const ONLY_CONTRACTS: Readonly<Record<string, readonly string[]>> = {
   // Feed types see contracts: no ledger, no database.
   'protocols/feeds → src/store': ['src/store/blobs.ts'],
-  'protocols/feeds → src/feeds': ['src/feeds/feed.ts', 'src/feeds/feed-type.ts'],
+  'protocols/feeds → src/feeds': ['src/feeds/feed.ts', 'src/feeds/feed-type.ts', 'src/feeds/signed-index.ts'],
   'protocols/feeds → src/catalog': ['src/catalog/view.ts', 'src/catalog/digest.ts', 'src/catalog/glob.ts'],
   'src/ledger → src/feeds': ['src/feeds/feed.ts'],
-  'src/http → src/feeds': ['src/feeds/feed.ts', 'src/feeds/feed-type.ts'],
+  'src/http → src/feeds': ['src/feeds/feed.ts', 'src/feeds/feed-type.ts', 'src/feeds/signed-index.ts'],
 }
 
 async function sourceFiles(folder: string): Promise<string[]> {

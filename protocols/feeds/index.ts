@@ -2,6 +2,17 @@
 
 import type { FeedType } from '../../src/feeds/feed-type.ts'
 import { assetsFeedType } from './assets/feed-type.ts'
+import { chocolateyFeedType } from './chocolatey/feed-type.ts'
+import { debianFeedType } from './debian/feed-type.ts'
+import { dockerFeedType } from './docker/feed-type.ts'
 import { npmFeedType } from './npm/feed-type.ts'
+import { nugetFeedType } from './nuget/feed-type.ts'
 
-export const FEED_TYPES: readonly FeedType[] = [npmFeedType, assetsFeedType]
+export const FEED_TYPES: readonly FeedType[] = [
+  npmFeedType,
+  assetsFeedType,
+  dockerFeedType,
+  debianFeedType,
+  nugetFeedType,
+  chocolateyFeedType,
+]

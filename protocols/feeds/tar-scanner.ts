@@ -19,10 +19,14 @@ export interface TarMember {
 
 export interface TarScan {
   readonly maxMembers: number
+  /** Refuse an archive without its end mark: an unpacker could find more behind what was seen here. */
+  readonly isEndNeeded?: boolean
   /** Called for each member in order; may throw to refuse it. Returns how many bytes of its content it wants at most, 0 = none. */
   onMember(member: TarMember): number
   /** The whole content of a member that was asked for. */
   onContent(member: TarMember, content: Buffer): void
+  /** Called with every piece of the content of a file as it streams by; the bytes are the caller's only until it returns. */
+  onPiece?(member: TarMember, piece: Buffer): void
 }
 
 const BLOCK = 512
@@ -34,6 +38,7 @@ type Extension = 'pax' | 'global' | 'name' | 'linkName'
 interface Body {
   readonly size: number
   readonly collected: GrowingBuffer | undefined
+  readonly onPiece?: (piece: Buffer) => void
   readonly finish: (content: Buffer) => void
 }
 
@@ -60,7 +65,8 @@ export class TarScanner {
   /** @throws BAD_PACKAGE when the archive is cut off. */
   end(): void {
     const isBetween = this.#body === undefined && this.#header.size === 0
-    if (!isBetween || (this.#members === 0 && !this.#hasEnded)) throw bad('it is cut off')
+    const isEndNeeded = this.#scan.isEndNeeded === true || this.#members === 0
+    if (!isBetween || (isEndNeeded && !this.#hasEnded)) throw bad('it is cut off')
   }
 
   #pushHeader(chunk: Buffer): Buffer {
@@ -83,6 +89,7 @@ export class TarScanner {
     const padded = Math.ceil(body.size / BLOCK) * BLOCK
     const content = chunk.subarray(0, Math.max(0, body.size - this.#taken))
     body.collected?.append(content)
+    if (content.length > 0) body.onPiece?.(content)
     const used = Math.min(chunk.length, padded - this.#taken)
     this.#taken += used
     if (this.#taken === padded) this.#finishBody(body)
@@ -148,7 +155,12 @@ export class TarScanner {
     const wanted = this.#scan.onMember(member)
     if (wanted > 0 && size > wanted) throw bad(`its member ${member.name} has more than ${wanted} bytes`)
     const collected = wanted > 0 ? new GrowingBuffer() : undefined
-    this.#setBody({ size, collected, finish: (content) => this.#scan.onContent(member, content) })
+    this.#setBody({
+      size,
+      collected,
+      finish: (content) => this.#scan.onContent(member, content),
+      onPiece: (piece) => this.#scan.onPiece?.(member, piece),
+    })
   }
 
   #setBody(body: Body): void {

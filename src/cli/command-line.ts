@@ -9,6 +9,7 @@ import { findCure } from './cures.ts'
 import { registerDoctorCommand } from './doctor.ts'
 import { registerExplainCommand } from './explain.ts'
 import { registerFeedCommands } from './feed.ts'
+import { registerFeedIndexCommands } from './feed-index.ts'
 import { registerFeedPastCommands } from './feed-past.ts'
 import { registerImportCommand } from './import.ts'
 import { registerInitCommand } from './init.ts'
@@ -33,6 +34,7 @@ const COMMANDS: readonly ((program: Command, act: Act) => void)[] = [
   registerExplainCommand,
   registerFeedCommands,
   registerFeedPastCommands,
+  registerFeedIndexCommands,
   registerPublishCommand,
   registerImportCommand,
   registerReplicationCommands,

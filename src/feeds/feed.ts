@@ -74,10 +74,63 @@ export interface UnitChange {
   readonly drop?: readonly string[]
 }
 
+/**
+ * Units of signed indexes (`src/indexing`) begin like this, and no ecosystem's do. They are not content: `list` does not name
+ * them, and neither counts nor the digest of a view hold them.
+ */
+export const INDEX_UNIT_PREFIX = '//index/'
+
+export function isIndexUnit(unit: string): boolean {
+  return unit.startsWith(INDEX_UNIT_PREFIX)
+}
+
 /** Largest metadata of one row, bytes. */
 export const MAX_META_BYTES = 8 * 1024 * 1024
 
+/** What is left of an upload after this long is forgotten. */
+export const MAX_UPLOAD_AGE_MS = 7 * 24 * 60 * 60_000
+
+/** An upload that may take several requests, and outlives the process. */
+export interface UploadSession {
+  readonly unit: string
+  /** Unix time, ms. */
+  readonly startedAtMs: number
+}
+
+/** A file that was uploaded whole and that no row names yet. */
+export interface UploadedFile {
+  readonly digest: Digest
+  readonly size: number
+  readonly chunkRoot?: Digest
+  /** Unix time, ms. */
+  readonly uploadedAtMs: number
+}
+
+/**
+ * For ecosystems whose clients send files first and say later what they belong to (Docker). Known to this node alone, over
+ * restarts; spared by gc; forgotten after MAX_UPLOAD_AGE_MS.
+ */
+export interface FeedUploads {
+  /** Remembers an upload; `id` is fresh, 32 hex digits. Older uploads than MAX_UPLOAD_AGE_MS are forgotten on the way. */
+  begin(id: string, unit: string): Promise<void>
+  find(id: string): Promise<UploadSession | undefined>
+  /** Goes on behind the bytes that are here; `keep()` leaves them for the next time. `maxBytes` as in `Feed.stage`. @throws BUSY */
+  resume(id: string, options: Pick<StageOptions, 'maxBytes' | 'hashes'>): Promise<StagedBlob>
+  /** Forgets the upload. Its staging must be over. */
+  end(id: string): Promise<void>
+  /** Keeps a sealed file for `unit`, and ends the upload `id` that brought it. */
+  keep(unit: string, blob: SealedBlob, id?: string): Promise<void>
+  /** Keeps a file for `unit` that a row or an upload of this or another feed of the node names; false when its bytes are not here. */
+  adopt(unit: string, digest: Digest): Promise<boolean>
+  findFile(unit: string, digest: Digest): Promise<UploadedFile | undefined>
+  /** @throws NOT_FOUND, RANGE */
+  open(unit: string, digest: Digest, range?: ByteRange): Promise<Readable>
+  /** What rows name by now, or nobody wants. Bytes that nothing names are left to gc. */
+  forget(unit: string, digests: readonly Digest[]): Promise<void>
+}
+
 export interface Feed {
+  readonly uploads: FeedUploads
   readonly name: string
   readonly type: string
   /** Largest file that may be published to this feed, bytes. */

@@ -14,10 +14,12 @@ import {
   type FeedFile,
   type FeedRow,
   type FeedUnit,
+  type FeedUploads,
   MAX_META_BYTES,
   type UnitChange,
   type UnitSummary,
 } from './feed.ts'
+import { LedgerUploads } from './ledger-uploads.ts'
 
 /** What a missing blob is wanted for: the row that names it, in the feed that signed the row. */
 export interface BlobWanted {
@@ -36,6 +38,10 @@ export interface LedgerFeedOptions {
   readonly ledger: Ledger
   readonly blobs: BlobStore
   readonly fetchBlob: FetchBlob
+  /** Asked before anything is written. @throws what keeps clients from writing */
+  readonly verifyMayWrite?: () => void
+  /** Unix time, ms; the machine's clock unless told. */
+  readonly now?: () => number
 }
 
 function getStored(row: FeedRow): StoredRow {
@@ -55,10 +61,12 @@ function withoutHidden(unit: LoadedUnit, returned: ReturnedRows): FeedUnit | und
 
 export class LedgerFeed implements Feed {
   readonly name: string
+  readonly uploads: FeedUploads
   readonly #options: LedgerFeedOptions
 
   constructor(options: LedgerFeedOptions) {
     this.name = options.name
+    this.uploads = new LedgerUploads({ ...options, now: options.now ?? Date.now })
     this.#options = options
   }
 
@@ -118,11 +126,13 @@ export class LedgerFeed implements Feed {
     }
   }
 
-  stage(options: StageOptions): Promise<StagedBlob> {
-    return this.#options.blobs.stage({ ...options, maxBytes: Math.min(options.maxBytes, this.maxFileBytes) })
+  async stage(options: StageOptions): Promise<StagedBlob> {
+    this.#options.verifyMayWrite?.()
+    return await this.#options.blobs.stage({ ...options, maxBytes: Math.min(options.maxBytes, this.maxFileBytes) })
   }
 
-  change(unit: string, plan: (current: FeedUnit | undefined) => UnitChange | Promise<UnitChange>): Promise<void> {
-    return this.#options.ledger.change(this.#options.feedId, { unit, plan })
+  async change(unit: string, plan: (current: FeedUnit | undefined) => UnitChange | Promise<UnitChange>): Promise<void> {
+    this.#options.verifyMayWrite?.()
+    return await this.#options.ledger.change(this.#options.feedId, { unit, plan })
   }
 }

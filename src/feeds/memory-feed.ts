@@ -12,11 +12,14 @@ import {
   type FeedFile,
   type FeedRow,
   type FeedUnit,
+  type FeedUploads,
+  isIndexUnit,
   MAX_META_BYTES,
   type RowDraft,
   type UnitChange,
   type UnitSummary,
 } from './feed.ts'
+import { MemoryUploads } from './memory-uploads.ts'
 
 export interface MemoryFeedOptions {
   readonly name: string
@@ -42,6 +45,7 @@ class MemoryFeed implements Feed {
   readonly name: string
   readonly type: string
   readonly maxFileBytes: number
+  readonly uploads: FeedUploads
   readonly #now: () => number
   readonly #units = new Map<string, StoredUnit>()
   readonly #metas = new Map<string, Uint8Array>()
@@ -55,6 +59,12 @@ class MemoryFeed implements Feed {
     this.type = options.type
     this.maxFileBytes = options.maxFileBytes ?? 1024 ** 3
     this.#now = options.now ?? Date.now
+    this.uploads = new MemoryUploads({
+      now: this.#now,
+      contents: this.#contents,
+      contentOf: (blob) => this.#sealed.get(blob),
+      stage: (stageOptions, keepPart) => this.#stage(stageOptions, keepPart),
+    })
   }
 
   async findUnit(unit: string): Promise<FeedUnit | undefined> {
@@ -69,7 +79,10 @@ class MemoryFeed implements Feed {
   }): AsyncIterable<UnitSummary> {
     const { prefix = '', after, limit } = options
     const names = [...this.#units.keys()]
-      .filter((name) => name.startsWith(prefix) && (after === undefined || compareKeys(name, after) > 0))
+      .filter(
+        (name) =>
+          !isIndexUnit(name) && name.startsWith(prefix) && (after === undefined || compareKeys(name, after) > 0),
+      )
       .sort(compareKeys)
     for (const unit of names.slice(0, limit)) {
       const stored = this.#units.get(unit)
@@ -99,8 +112,13 @@ class MemoryFeed implements Feed {
   }
 
   async stage(options: StageOptions): Promise<StagedBlob> {
+    return this.#stage(options)
+  }
+
+  #stage(options: StageOptions, keepPart?: (part: Buffer) => void): StagedBlob {
     const maxBytes = Math.min(options.maxBytes, this.maxFileBytes)
-    return new MemoryStaging({ ...options, maxBytes }, (blob, content) => this.#sealed.set(blob, content))
+    const keepSealed = (blob: SealedBlob, content: Buffer) => void this.#sealed.set(blob, content)
+    return new MemoryStaging({ ...options, maxBytes }, keepSealed, keepPart)
   }
 
   async change(unit: string, plan: (current: FeedUnit | undefined) => UnitChange | Promise<UnitChange>): Promise<void> {
@@ -174,14 +192,20 @@ class MemoryStaging implements StagedBlob {
   readonly offset = 0
   readonly #options: StageOptions
   readonly #keep: (blob: SealedBlob, content: Buffer) => void
+  readonly #keepPart: ((part: Buffer) => void) | undefined
   readonly #hashes: ReadonlyMap<string, Hash>
   #chunks: Buffer[] = []
   #size = 0
   #ended = false
 
-  constructor(options: StageOptions, keep: (blob: SealedBlob, content: Buffer) => void) {
+  constructor(
+    options: StageOptions,
+    keep: (blob: SealedBlob, content: Buffer) => void,
+    keepPart?: (part: Buffer) => void,
+  ) {
     this.#options = options
     this.#keep = keep
+    this.#keepPart = keepPart
     const algorithms = new Set(['sha256', ...(options.hashes ?? [])])
     if (options.resume?.startsWith('sha512:') === true) algorithms.add('sha512')
     this.#hashes = new Map([...algorithms].map((name) => [name, createHash(name)]))
@@ -223,7 +247,12 @@ class MemoryStaging implements StagedBlob {
   }
 
   async keep(): Promise<void> {
-    throw new FeedmeshError('INTERNAL', 'a feed in memory keeps no partial files')
+    this.#verifyOpen()
+    if (this.#keepPart === undefined)
+      throw new FeedmeshError('INTERNAL', 'a feed in memory keeps parts of uploads only')
+    this.#ended = true
+    this.#keepPart(Buffer.concat(this.#chunks, this.#size))
+    this.#chunks = []
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,6 +1,7 @@
 /** Where clients put their API key: Basic (any user name), Bearer, X-ApiKey, X-NuGet-ApiKey. */
 
 import type { IncomingHttpHeaders } from 'node:http'
+import { ANONYMOUS_TOKEN } from '../feeds/feed-type.ts'
 
 const KEY_HEADERS = ['x-apikey', 'x-nuget-apikey'] as const
 
@@ -13,7 +14,7 @@ export function parseKeys(headers: IncomingHttpHeaders): string[] {
 
 function parseAuthorization(header: string): string | undefined {
   const [, scheme = '', credentials = ''] = /^([A-Za-z]+) +(.*)$/.exec(header.trim()) ?? []
-  if (scheme.toLowerCase() === 'bearer') return credentials
+  if (scheme.toLowerCase() === 'bearer') return credentials === ANONYMOUS_TOKEN ? undefined : credentials
   if (scheme.toLowerCase() !== 'basic') return undefined
   const decoded = Buffer.from(credentials, 'base64').toString('utf8')
   const colon = decoded.indexOf(':')

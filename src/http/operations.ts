@@ -6,6 +6,7 @@
 import type { CommunicationMode, ReplicationMode } from '../catalog/policy.ts'
 import type { Feed } from '../feeds/feed.ts'
 import type { Caller, FeedType, NativeFile, Permission } from '../feeds/feed-type.ts'
+import type { FeedIndexOperations } from './feed-index-operations.ts'
 
 export interface FeedSummary {
   readonly id: string
@@ -286,7 +287,7 @@ export interface Actor {
 }
 
 /** Every method throws the errors of `errors.ts`; changing ones are written to the audit log with their actor. */
-export interface NodeOperations {
+export interface NodeOperations extends FeedIndexOperations {
   readonly feedTypes: readonly FeedType[]
 
   status(): Promise<NodeStatus>

@@ -9,7 +9,7 @@ import { registerAdminApi } from './admin/admin-api.ts'
 import { decorateRequests } from './authentication.ts'
 import { answerClientError, sendError, sendNotFound } from './error-reply.ts'
 import { ContinueWhenRead } from './expect-continue.ts'
-import { createFeedHost } from './feed-host.ts'
+import { createFeedHost, createMountHost } from './feed-host.ts'
 import { createListener, LISTENER_LIMITS, type ListenerLimits, type ListenerOptions, readTlsFiles } from './listener.ts'
 import type { NodeOperations } from './operations.ts'
 import { registerPublicRoutes } from './public-routes.ts'
@@ -94,7 +94,14 @@ function createApp({ config, log }: HttpServerOptions, bodyLimit: number, listen
 
 /** In a scope of its own: its parsers, hooks and errors are nobody else's. */
 async function mountFeedType(app: FastifyInstance, type: FeedType, operations: NodeOperations): Promise<void> {
-  const host = createFeedHost(type, operations)
+  if (type.mountRoutes !== undefined) {
+    const mountHost = createMountHost(type, operations)
+    await app.register(async (scope) => type.mountRoutes?.(scope, mountHost), { prefix: `/${type.mount}` })
+  }
+  const sharing = operations.feedTypes.filter(({ mount }) => mount === type.mount)
+  if (sharing[0] !== type) return
+  const served = sharing.map(({ name }) => name)
+  const host = createFeedHost(type, operations, served)
   await app.register(async (scope) => type.routes(scope, host), { prefix: `/${type.mount}/:feed` })
 }
 

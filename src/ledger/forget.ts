@@ -23,6 +23,8 @@ async function clearFeed(records: Records, number: number): Promise<void> {
     keys.allViewNodes(number),
     keys.allViewUnits(number),
     keys.leftoversOf(number),
+    keys.uploadedTo(number),
+    keys.uploadSessions(number),
   ]) {
     await records.clear(range)
   }

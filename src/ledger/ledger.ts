@@ -54,6 +54,7 @@ export interface NewFeed {
   readonly feedType: string
   readonly publicRead: boolean
   readonly maxFileBytes: number
+  readonly indexKeys?: Charter['indexKeys']
   /** Called before the feed exists: a feed whose recovery key was lost on the way cannot come to be. */
   keepRecoverySeed(feedId: FeedId, seed: Uint8Array): Promise<void>
 }
@@ -162,7 +163,7 @@ export class Ledger {
   /** @throws EXISTS, MAY_NOT_SIGN */
   createFeed(feed: NewFeed): Promise<LocalFeed> {
     return this.#exclusive(async () => {
-      const { name, feedType, publicRead, maxFileBytes } = feed
+      const { name, feedType, publicRead, maxFileBytes, indexKeys = [] } = feed
       if (this.registry.locals.has(name))
         throw new FeedmeshError('EXISTS', `a feed named ${name} exists already; feedmesh feed show ${name}`)
       const { now, randomBytes, signer } = this.#options
@@ -175,6 +176,7 @@ export class Ledger {
         recovery: createSeedSigner(recoverySeed).publicKey,
         salt: randomBytes(16),
         issuedAt: createdAt,
+        indexKeys,
       })
       const number = this.registry.nextFeedNumber()
       const unsigned = createFeedState(number, signCharter(charter, signer))

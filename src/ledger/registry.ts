@@ -89,6 +89,9 @@ function verifyLocalFeed({ name, id, feedType }: LocalFeed, charter: Charter | u
   )
 }
 
+/** What clients see of a feed has changed: in these units, or nobody knows where. */
+export type ViewListener = (feedId: FeedId, units: ReadonlySet<string> | 'all') => void
+
 export class Registry {
   readonly records: Records
   readonly forks: Forks
@@ -97,6 +100,7 @@ export class Registry {
   readonly locals = new Map<string, LocalFeed>()
   views: ReadonlyMap<FeedId, View> = new Map()
   readonly #units = new UnitCache()
+  readonly #viewListeners = new Set<ViewListener>()
   /** States that were replaced as a whole and whose rows are still here, for peers that are reading them. */
   readonly #replaced = new Set<FeedState>()
   /** Counts changes; a unit that was read while it moved is not cached. */
@@ -230,15 +234,44 @@ export class Registry {
     return loaded
   }
 
+  /** Called after every change of a view, also when it comes to be kept or is kept no more. Returns what unsubscribes. */
+  onViewChange(listener: ViewListener): () => void {
+    this.#viewListeners.add(listener)
+    return () => this.#viewListeners.delete(listener)
+  }
+
   apply(change: RegistryChange): void {
     this.#revision += 1
     for (const state of change.states ?? []) this.states.set(state.feedId, state)
-    for (const { feedId, generation } of change.views ?? [])
-      if (this.views.get(feedId)?.generation !== generation) this.#units.clear(feedId)
+    const anew = this.#viewsAnew(change.views ?? this.views.values())
+    for (const feedId of anew) this.#units.clear(feedId)
     if (change.views !== undefined) this.views = new Map(change.views.map((view) => [view.feedId, view]))
     for (const { view, unit } of change.units ?? []) {
       if (unit.isEmpty) this.#units.delete(view, unit.unit)
       else this.#units.set(view, unit)
+    }
+    this.#tellViewListeners(change, anew)
+  }
+
+  /** Views whose index is another one, that are new, or that go. */
+  #viewsAnew(next: Iterable<View>): Set<FeedId> {
+    const gone = new Set(this.views.keys())
+    const anew = new Set<FeedId>()
+    for (const { feedId, generation, closure } of next) {
+      const old = this.views.get(feedId)
+      if (old?.generation !== generation || old.closure !== closure) anew.add(feedId)
+      gone.delete(feedId)
+    }
+    return anew.union(gone)
+  }
+
+  #tellViewListeners(change: RegistryChange, anew: ReadonlySet<FeedId>): void {
+    if (this.#viewListeners.size === 0) return
+    const units = Map.groupBy(change.units ?? [], ({ view }) => view)
+    for (const listener of this.#viewListeners) {
+      for (const feedId of anew) listener(feedId, 'all')
+      for (const [feedId, changed] of units)
+        if (!anew.has(feedId)) listener(feedId, new Set(changed.map(({ unit }) => unit.unit)))
     }
   }
 

@@ -30,12 +30,13 @@ export interface FirstCharter {
   readonly recovery: Uint8Array
   readonly salt: Uint8Array
   readonly issuedAt: number
+  readonly indexKeys: Charter['indexKeys']
 }
 
-export function firstCharter({ feedType, owner, recovery, salt, issuedAt }: FirstCharter): Charter {
+export function firstCharter({ feedType, owner, recovery, salt, issuedAt, indexKeys }: FirstCharter): Charter {
   const order = { generation: 0, epoch: 1, version: 1 }
-  const empty = { feedId: null, previous: null, indexKeys: [], includes: [], lastGood: null }
-  return { ...empty, ...order, feedType, owner, recovery, salt, issuedAt, freshness: DEFAULT_FRESHNESS }
+  const empty = { feedId: null, previous: null, includes: [], lastGood: null }
+  return { ...empty, ...order, feedType, owner, recovery, salt, issuedAt, indexKeys, freshness: DEFAULT_FRESHNESS }
 }
 
 /** What the floor file remembers may be more than the database: no number is signed twice. */

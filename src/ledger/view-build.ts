@@ -12,6 +12,7 @@ import { placeOf, unitPlace } from '../catalog/row.ts'
 import { packPath, type TrieChange, updateTrie } from '../catalog/trie.ts'
 import { BLOCKED_DIGEST, viewDigestOf } from '../catalog/view.ts'
 import type { ReachFaultPoint } from '../fault-points.ts'
+import { isIndexUnit } from '../feeds/feed.ts'
 import { keys, under } from '../store/keys.ts'
 import type { Records, Write } from '../store/records.ts'
 import { type BoundedBatches, writeInBatches } from './bounded-batches.ts'
@@ -128,6 +129,7 @@ export class ViewBuild {
     const tally = { entries: 0, bytes: 0 }
     for (const [index, state] of this.#members.entries()) {
       for await (const [name, rows] of readUnits(this.#options.records, state)) {
+        if (isIndexUnit(name)) continue
         const unit = await this.#loadAt(index, name, rows)
         // Touched units are left to `catchUp`: what was read of them may be of two states.
         if (unit === undefined || unit.isEmpty || this.#touched.has(name)) continue
@@ -206,6 +208,7 @@ export class ViewBuild {
     const trieChanges: TrieChange[] = []
     const writes: Write[] = []
     for (const name of units) {
+      if (isIndexUnit(name)) continue
       const unit = await this.#loadChanged(name, changes)
       const visible = visibleChanges(unit)
       const before = await findUnitSummary(records, this.ref, name)

@@ -7,7 +7,7 @@ import { bytes, decodeCbor, encodeCbor, record, type Shaped, uint } from '../cat
 import { placeOf } from '../catalog/row.ts'
 import { EMPTY_ROOT, type NodeRef, type TrieChange, updateTrie } from '../catalog/trie.ts'
 import { BLOCKED_DIGEST, viewDigestOf } from '../catalog/view.ts'
-import type { UnitSummary } from '../feeds/feed.ts'
+import { isIndexUnit, type UnitSummary } from '../feeds/feed.ts'
 import { after, keys } from '../store/keys.ts'
 import type { Records, Write } from '../store/records.ts'
 import { type LoadedUnit, rowBytes, type StoredRow } from './loaded-unit.ts'
@@ -173,6 +173,7 @@ export async function indexView(
   const changes: TrieChange[] = []
   const writes: Write[] = []
   for (const transition of state.transitions) {
+    if (isIndexUnit(transition.unit)) continue
     for (const { key, digest } of compareUnit(transition, tally)) {
       const change = { place: placeOf(NO_SALT, transition.unit, key), digest }
       changes.push(change)

@@ -36,7 +36,14 @@ export interface EssentialsOptions {
 
 /** Links change with every run: the file follows at most this often. What else it holds changes seldom and is written at once. */
 const LINKS_AFTER_MS = 2000
-const TABLES: readonly (() => KeyRange)[] = [keys.localFeeds, keys.replications, keys.links, keys.tokens, keys.apiKeys]
+const TABLES: readonly (() => KeyRange)[] = [
+  keys.localFeeds,
+  keys.indexModes,
+  keys.replications,
+  keys.links,
+  keys.tokens,
+  keys.apiKeys,
+]
 const TABLE_LETTERS = new Set(TABLES.map((range) => range().gte[0]))
 const LINK_LETTER = keys.links().gte[0]
 

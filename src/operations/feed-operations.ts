@@ -9,6 +9,7 @@ import type { Feed } from '../feeds/feed.ts'
 import type { FeedType, NativeFile } from '../feeds/feed-type.ts'
 import { type FetchBlob, LedgerFeed } from '../feeds/ledger-feed.ts'
 import type { Actor, FeedDetails, FeedSummary, ManifestSummary } from '../http/operations.ts'
+import type { IndexKeeper } from '../indexing/index-keeper.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import type { LocalFeed } from '../ledger/registry.ts'
 import type { BlobStore } from '../store/blobs.ts'
@@ -19,6 +20,7 @@ export interface FeedOperationsOptions {
   readonly blobs: BlobStore
   readonly feedTypes: readonly FeedType[]
   readonly fetchBlob: FetchBlob
+  readonly keeper: Pick<IndexKeeper, 'createKeys' | 'verifyMayPublish'>
   readonly audit: AuditLog
   readonly now: () => number
   /** Folder for recovery keys, 0700. */
@@ -53,7 +55,7 @@ export class FeedOperations {
     feed: { readonly name: string; readonly type: string; readonly publicRead: boolean },
     actor: Actor,
   ): Promise<FeedSummary> {
-    const { ledger, feedTypes, maxFileBytes, recoveryKeys, audit } = this.#options
+    const { ledger, feedTypes, maxFileBytes, recoveryKeys, keeper, audit } = this.#options
     verifyFeedName(feed.name)
     if (!feedTypes.some((type) => type.name === feed.type)) {
       throw new FeedmeshError(
@@ -66,6 +68,7 @@ export class FeedOperations {
       feedType: feed.type,
       publicRead: feed.publicRead,
       maxFileBytes,
+      indexKeys: await keeper.createKeys(feed.type, feed.name),
       keepRecoverySeed: (feedId, seed) =>
         writeFile(join(recoveryKeys, `${feedId}.key`), seed, { mode: 0o600, flag: 'wx', flush: true }),
     })
@@ -132,9 +135,11 @@ export class FeedOperations {
   }
 
   open(name: string): Feed {
-    const { ledger, blobs, fetchBlob } = this.#options
+    const { ledger, blobs, fetchBlob, keeper, now } = this.#options
     const local = ledger.registry.getLocal(name)
-    const open = this.#open.get(local.id) ?? new LedgerFeed({ name, feedId: local.id, ledger, blobs, fetchBlob })
+    const verifyMayWrite = () => keeper.verifyMayPublish(name)
+    const parts = { name, feedId: local.id, ledger, blobs, fetchBlob, verifyMayWrite, now }
+    const open = this.#open.get(local.id) ?? new LedgerFeed(parts)
     this.#open.set(local.id, open)
     return open
   }

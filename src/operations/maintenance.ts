@@ -13,12 +13,15 @@ import type { BlobStore } from '../store/blobs.ts'
 import { keys } from '../store/keys.ts'
 import type { AuditLog } from './audit.ts'
 import { DigestSet } from './digest-set.ts'
+import { keptUploads } from './kept-uploads.ts'
 
 export interface MaintenanceOptions {
   readonly ledger: Ledger
   readonly blobs: BlobStore
   readonly fetchBlob: FetchBlob
   readonly audit: AuditLog
+  /** Unix time, ms; the machine's clock unless told. */
+  readonly now?: () => number
   /** Whether a file of an adopted row is to be here, and not only to be had when a client asks. Default: those of feeds made here. */
   readonly isExpected?: (file: { readonly feedId: FeedId; readonly row: Row; readonly role: string }) => boolean
   /** Blobs that running pulls have fetched or are about to: named by rows that are not adopted yet. */
@@ -183,6 +186,9 @@ export class Maintenance {
   async #sweep(unused: ReadonlySet<FeedId>, isDryRun: boolean): Promise<ReclaimReport> {
     const named = new DigestSet()
     for (const digest of this.#options.pinned()) named.add(digest)
+    const { blobs, ledger, now = Date.now } = this.#options
+    const uploads = { records: ledger.registry.records, blobs, nowMs: now(), forget: !isDryRun }
+    for await (const digest of keptUploads(uploads)) named.add(digest)
     for await (const { feedId, file } of this.#references('refuse', await this.#shadows()))
       if (!unused.has(feedId)) named.add(file.digest)
     const report = { blobs: 0, bytes: 0, feeds: unused.size, kept: 0 }

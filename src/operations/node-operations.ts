@@ -3,6 +3,8 @@
 import { FeedmeshError } from '../errors.ts'
 import type { Feed } from '../feeds/feed.ts'
 import type { Caller, FeedType, NativeFile } from '../feeds/feed-type.ts'
+import type { SignedIndexes } from '../feeds/signed-index.ts'
+import type { IndexSettings } from '../http/feed-index-operations.ts'
 import type {
   Actor,
   BackupReport,
@@ -38,6 +40,7 @@ import type { AuditLog } from './audit.ts'
 import { type BackupOptions, createBackup } from './backup.ts'
 import type { FeedOperations } from './feed-operations.ts'
 import type { FeedPast } from './feed-past.ts'
+import type { IndexOperations } from './index-operations.ts'
 import type { Maintenance } from './maintenance.ts'
 import type { Problems } from './problems.ts'
 import type { ReplicationOperations } from './replication-operations.ts'
@@ -47,6 +50,7 @@ export interface NodeOperationsParts {
   readonly feedTypes: readonly FeedType[]
   readonly feeds: FeedOperations
   readonly past: FeedPast
+  readonly indexes: IndexOperations
   readonly replications: ReplicationOperations
   readonly status: ReplicationStatus
   readonly access: ApiKeys
@@ -185,6 +189,22 @@ export class OpenOperations implements NodeOperations {
 
   publishFile(name: string, file: NativeFile, actor: Actor): Promise<{ readonly unit: string; readonly key: string }> {
     return this.#parts.feeds.publishFile(name, file, actor)
+  }
+
+  openIndexes(name: string): SignedIndexes {
+    return this.#parts.indexes.open(name)
+  }
+
+  showIndex(name: string): Promise<IndexSettings> {
+    return this.#parts.indexes.show(name)
+  }
+
+  setIndexMode(name: string, index: IndexSettings['index'], actor: Actor): Promise<IndexSettings> {
+    return this.#parts.indexes.setMode(name, index, actor)
+  }
+
+  exportIndexKey(name: string, actor: Actor): ReturnType<NodeOperations['exportIndexKey']> {
+    return this.#parts.indexes.exportKey(name, actor)
   }
 
   planEpoch(name: string): Promise<EpochPlan> {

@@ -22,6 +22,11 @@ export interface StageOptions {
   readonly hashes?: readonly ('sha1' | 'sha512' | 'md5')[]
   /** The content is to have this digest, and what an earlier `keep()` left of it is taken up again. */
   readonly resume?: Digest
+  /**
+   * As `resume`, for a content whose digest nobody knows yet: a name in the form of a digest, chosen by the writer, under
+   * which `keep()` leaves the bytes. It says nothing about them.
+   */
+  readonly resumeAs?: Digest
 }
 
 /** A blob that is being written. Disposing of it before `seal` or `keep` removes its bytes. */
@@ -42,7 +47,7 @@ export interface StagedBlob extends AsyncDisposable {
    * `offset` > 0 the wrong bytes may be those of the earlier staging: fetch all of it again before blaming a peer.
    */
   seal(expected?: Digest): Promise<SealedBlob>
-  /** Leaves the bytes for a later `stage({ resume })`, over restarts too. Only for stagings opened with `resume`. */
+  /** Leaves the bytes for a later staging, over restarts too. Only for stagings opened with `resume` or `resumeAs`. */
   keep(): Promise<void>
 }
 

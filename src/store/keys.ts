@@ -51,6 +51,12 @@ export function blobKeyDigest(key: Uint8Array): Digest {
   return digestFromBytes(key[1] === 1 ? 'sha256' : 'sha512', key.subarray(2))
 }
 
+/** The digest in `keys.uploaded(…)`. */
+export function uploadedKeyDigest(key: Uint8Array): Digest {
+  const algorithm = key[5] === 1 ? 'sha256' : 'sha512'
+  return digestFromBytes(algorithm, key.subarray(6, algorithm === 'sha256' ? 38 : 70))
+}
+
 export const keys = {
   /** Schema version, incarnation and other single facts about the data folder. */
   fact: (name: string) => table('!', Buffer.from(name)),
@@ -66,6 +72,9 @@ export const keys = {
   /** A feed of this node, by name: what the operator set. */
   localFeed: (name: string) => table('F', Buffer.from(name)),
   localFeeds: () => under(table('F')),
+  /** Whether a feed of this node signs its own indexes, where the operator has said so. */
+  indexMode: (feedId: string) => table('i', Buffer.from(feedId, 'hex')),
+  indexModes: () => under(table('i')),
   /** Signed charter versions of a feed. */
   charter: (feed: number, version: number) => table('h', u32(feed), u32(version)),
   charters: (feed: number) => under(table('h', u32(feed))),
@@ -113,6 +122,14 @@ export const keys = {
   /** What a new epoch of a feed undid, by feed and a hash of (unit, key). */
   returnedRow: (feedId: string, place: Uint8Array) => table('o', Buffer.from(feedId, 'hex'), place),
   returnedRows: () => under(table('o')),
+
+  /** Files that were uploaded to a feed and that no row names yet: when, Unix time in ms. */
+  uploaded: (feed: number, digest: Digest, unit: string) => table('U', u32(feed), digestKey(digest), Buffer.from(unit)),
+  uploadedTo: (feed: number) => under(table('U', u32(feed))),
+  allUploaded: () => under(table('U')),
+  /** Uploads that are under way. */
+  uploadSession: (feed: number, id: Uint8Array) => table('d', u32(feed), id),
+  uploadSessions: (feed: number) => under(table('d', u32(feed))),
 
   /** Configuration and history of replications, tokens, API keys, peers. */
   replication: (id: string) => table('p', Buffer.from(id)),

@@ -91,7 +91,7 @@ export class MediumBlobs implements BlobStore {
   }
 
   async stage(options: StageOptions): Promise<StagedBlob> {
-    const { resume } = options
+    const resume = options.resume ?? options.resumeAs
     if (resume !== undefined && this.#resuming.has(resume)) {
       throw new FeedmeshError('BUSY', `${resume} is being fetched already; try again later`)
     }

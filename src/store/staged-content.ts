@@ -98,8 +98,8 @@ export class StagedContent implements StagedBlob {
 
   keep(): Promise<void> {
     return this.#step('keep a part of a blob', async () => {
-      if (this.#options.resume === undefined) {
-        throw new FeedmeshError('INTERNAL', 'only a staging with a known digest can be kept')
+      if (this.#options.resume === undefined && this.#options.resumeAs === undefined) {
+        throw new FeedmeshError('INTERNAL', 'only a staging with a digest or a name can be kept')
       }
       if (this.#size > 0) await (await this.#spill()).keep()
       this.#end()

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { announce } from './announce.ts'
 import { catchUp } from './catch-up.ts'
+import { dockerBlobs } from './docker-blobs.ts'
 import { type Bench, type Finding, isMet, renderTable } from './findings.ts'
 import { readMachineFacts } from './machine.ts'
 import { memory } from './memory.ts'
@@ -16,6 +17,7 @@ import { npmPackument } from './npm-packument.ts'
 import { npmPublish } from './npm-publish.ts'
 import { npmServe } from './npm-serve.ts'
 import { oneNewVersion } from './one-new-version.ts'
+import { signedIndex } from './signed-index.ts'
 import { start } from './start.ts'
 
 const BENCHES: readonly Bench[] = [
@@ -23,6 +25,8 @@ const BENCHES: readonly Bench[] = [
   npmPublish,
   npmPackument,
   npmServe,
+  dockerBlobs,
+  signedIndex,
   start,
   oneNewVersion,
   catchUp,

@@ -26,8 +26,9 @@ yarn1 yarn@1.22.22
 yarn4 @yarnpkg/cli-dist@4.18.1
 bun @oven/bun-linux-x64@1.4.5
 deno @deno/linux-x64-glibc@2.9.6
+nuget5 nuget-exe@5.8.0
 CLIENTS
 
-for name in npm curl wget; do
+for name in npm curl wget mono nuget script; do
   command -v "$name" >/dev/null || echo "$name: SKIPPED, not on PATH"
 done

@@ -26,7 +26,8 @@ export interface FeedTypeSample {
   readonly broken: readonly Call[]
   /** The item with a name or content that would run as script in a page. */
   readonly script: { readonly publish: Call; readonly pages: readonly string[] }
-  readonly file: { readonly name: string; readonly unit: string; readonly item: string }
+  /** `content`: where the file on disk is not what `artifact` serves. */
+  readonly file: { readonly name: string; readonly unit: string; readonly item: string; readonly content?: Buffer }
 }
 
 interface Bench {
@@ -224,7 +225,7 @@ function testHostility(type: FeedType, createSample: () => Promise<FeedTypeSampl
 function testFiles(type: FeedType, createSample: () => Promise<FeedTypeSample>): void {
   it('publishes a native file from disk, and names the item', async (t) => {
     const [sample, { call, feed }] = [await createSample(), await openBench(t, type)]
-    const file = nativeFile(sample.file.name, sample.content)
+    const file = nativeFile(sample.file.name, sample.file.content ?? sample.content)
     const { unit, key } = await type.publishFile(feed, file)
     assert.equal(unit, sample.file.unit)
     assert.equal(type.itemName(unit, key), sample.file.item)
@@ -235,8 +236,8 @@ function testFiles(type: FeedType, createSample: () => Promise<FeedTypeSample>):
   it('refuses a native file over the limit', async (t) => {
     const sample = await createSample()
     const { feed } = await openBench(t, type, sample.content.length - 1)
-    const lying = { ...nativeFile(sample.file.name, sample.content), size: 1 }
-    for (const file of [nativeFile(sample.file.name, sample.content), lying]) {
+    const honest = nativeFile(sample.file.name, sample.file.content ?? sample.content)
+    for (const file of [honest, { ...honest, size: 1 }]) {
       await assert.rejects(type.publishFile(feed, file), (error) => isFeedmeshError(error, 'TOO_LARGE'))
     }
     await assertEmpty(feed)
@@ -248,7 +249,8 @@ function testFiles(type: FeedType, createSample: () => Promise<FeedTypeSample>):
     for (const { client, lines } of setups) {
       assert.ok(client.length > 0)
       assert.ok(
-        lines.some((line) => line.includes('hub.example/x/main')),
+        // Addresses of images have no mount.
+        lines.some((line) => /hub\.example\/(?:x\/)?main/.test(line)),
         client,
       )
     }

@@ -3,11 +3,18 @@ import { it } from 'node:test'
 import { FEED_TYPES } from '../../protocols/feeds/index.ts'
 import { type FeedTypeSample, testFeedType } from '../conformance/feed-type.ts'
 import { createAssetsSample } from './assets-sample.ts'
+import { createDebianSample } from './debian-sample.ts'
+import { createDockerSample } from './docker-sample.ts'
 import { createNpmSample } from './npm-sample.ts'
+import { createNugetSample } from './nuget-sample.ts'
 
 const SAMPLES: Readonly<Record<string, () => Promise<FeedTypeSample>>> = {
+  chocolatey: createNugetSample,
+  nuget: createNugetSample,
   npm: createNpmSample,
   assets: createAssetsSample,
+  debian: createDebianSample,
+  docker: createDockerSample,
 }
 
 it('there is a sample for every feed type', () => {

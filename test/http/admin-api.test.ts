@@ -58,6 +58,9 @@ async function createCalls(server: TestServer) {
     ['POST', '/recover', '/recover', { key: 'fmr1_good', as: 'rescued' }],
     ['GET', '/feeds/{name}/returned', '/feeds/tools/returned'],
     ['POST', '/feeds/{name}/returned', '/feeds/tools/returned', { answer: 'hide' }],
+    ['GET', '/feeds/{name}/index', '/feeds/tools/index'],
+    ['PATCH', '/feeds/{name}/index', '/feeds/tools/index', { index: 'own' }],
+    ['POST', '/feeds/{name}/index-key', '/feeds/tools/index-key'],
     ['DELETE', '/feeds/{name}', '/feeds/more'],
     ['POST', '/replications', '/replications', add],
     ['GET', '/replications', '/replications'],
@@ -137,6 +140,7 @@ test('every operation of a node has a call', async () => {
   const api = [
     'admin/feeds',
     'admin/feed-past',
+    'admin/feed-index',
     'admin/publish',
     'admin/replications',
     'admin/run-now',
@@ -153,7 +157,9 @@ test('every operation of a node has a call', async () => {
     'authentication',
   ]
   const source = [...api, ...more, 'feed-host'].map(read).join('\n')
-  const contract = read('operations').split('export interface NodeOperations {')[1] ?? ''
+  const contract = ['operations', 'feed-index-operations']
+    .map((name) => read(name).split(/export interface \w*Operations(?: extends \w+)? \{/)[1] ?? '')
+    .join('\n')
   const methods = [...contract.matchAll(/^ {2}(\w+)\(/gm)].map(([, name]) => name as keyof NodeOperations)
   assert.ok(methods.length > 25)
   assert.deepEqual(

@@ -1,11 +1,12 @@
 /** A node's operations in memory, without peers: for tests of the HTTP server and of the command line. */
 
-import { randomBytes } from 'node:crypto'
 import { FEED_TYPES } from '../../protocols/feeds/index.ts'
 import { FeedmeshError } from '../../src/errors.ts'
 import type { Feed } from '../../src/feeds/feed.ts'
 import type { Caller, FeedType, NativeFile, Permission } from '../../src/feeds/feed-type.ts'
 import { createMemoryFeed } from '../../src/feeds/memory-feed.ts'
+import type { SignedIndexes } from '../../src/feeds/signed-index.ts'
+import type { IndexSettings } from '../../src/http/feed-index-operations.ts'
 import type {
   Actor,
   EpochPlan,
@@ -25,9 +26,11 @@ import type {
   RunSummary,
   TokenSummary,
 } from '../../src/http/operations.ts'
+import { ALL_PERMISSIONS, FakeKeys } from './fake-keys.ts'
 import {
   AT,
   describeDamage,
+  describeReplication,
   describeRun,
   NOTHING,
   OTHER_PEER_ID,
@@ -36,15 +39,9 @@ import {
   SUCCEEDED,
 } from './fake-results.ts'
 
-const ALL: readonly Permission[] = ['read', 'publish', 'delete', 'admin']
-
 interface StoredFeed {
   readonly feed: Feed
   readonly publicRead: boolean
-}
-
-interface StoredKey extends KeySummary {
-  readonly key: string
 }
 
 export class FakeOperations implements NodeOperations {
@@ -57,17 +54,15 @@ export class FakeOperations implements NodeOperations {
   run: (options: { onProgress?: (progress: RunProgress) => void; signal?: AbortSignal }) => Promise<RunResult> =
     async () => SUCCEEDED
   readonly #feeds = new Map<string, StoredFeed>()
-  readonly #keys = new Map<string, StoredKey>()
+  #indexMode: IndexSettings['index'] = 'replica'
+  readonly #keys = new FakeKeys()
   readonly #revoked = new Set<string>()
 
   /** A key with every permission on the node. */
-  readonly adminKey = this.addKey(null, ALL, 'operator')
+  readonly adminKey = this.addKey(null, ALL_PERMISSIONS, 'operator')
 
-  addKey(feed: string | null, can: readonly Permission[], name = `${feed ?? 'node'} ${can.join('+')}`): string {
-    const id = randomBytes(8).toString('hex')
-    const key = `fmk_${id}_${randomBytes(32).toString('base64url')}`
-    this.#keys.set(id, { id, name, feed, can, createdAt: AT, key })
-    return key
+  addKey(feed: string | null, can: readonly Permission[], name?: string): string {
+    return this.#keys.add(feed, can, name)
   }
 
   addFeed(name: string, type = 'npm', options: { readonly publicRead?: boolean; readonly maxFileBytes?: number } = {}) {
@@ -78,30 +73,7 @@ export class FakeOperations implements NodeOperations {
   }
 
   addReplicationOf(local: string, changes: Partial<ReplicationSummary> = {}): ReplicationSummary {
-    const replication: ReplicationSummary = {
-      id: randomBytes(4).toString('hex'),
-      feeds: [{ local, remote: 'upstream' }],
-      communication: 'outgoing',
-      mode: 'pull',
-      availability: 'full',
-      peer: OTHER_PEER_ID,
-      state: 'ok',
-      reason: '',
-      lag: { items: 0, bytes: 0, seconds: 0 },
-      lastRun: null,
-      links: [
-        {
-          peer: OTHER_PEER_ID,
-          local,
-          remote: 'upstream',
-          connected: true,
-          revoked: false,
-          confirmed: { digest: 'ab'.repeat(32), at: AT, equal: true },
-          lastError: null,
-        },
-      ],
-      ...changes,
-    }
+    const replication = describeReplication(local, changes)
     this.replications.set(replication.id, replication)
     return replication
   }
@@ -215,6 +187,28 @@ export class FakeOperations implements NodeOperations {
     const published = await type.publishFile(feed, file)
     this.#note(actor, `publish ${name} ${file.name}`)
     return published
+  }
+
+  openIndexes(name: string): SignedIndexes {
+    throw new FeedmeshError('BAD_INPUT', `feed ${name} has no signed index`)
+  }
+
+  async showIndex(name: string): Promise<IndexSettings> {
+    this.#get(name)
+    return { name, index: this.#indexMode, chosen: false, keys: ['AB'.repeat(20)] }
+  }
+
+  async setIndexMode(name: string, index: IndexSettings['index'], actor: Actor): Promise<IndexSettings> {
+    this.#get(name)
+    this.#note(actor, `feed edit ${name} ${index}`)
+    this.#indexMode = index
+    return { name, index, chosen: true, keys: ['CD'.repeat(20)] }
+  }
+
+  async exportIndexKey(name: string, actor: Actor) {
+    this.#get(name)
+    this.#note(actor, `feed index-key --export ${name}`)
+    return { name, key: 'armored secret' }
   }
 
   async planEpoch(name: string): Promise<EpochPlan> {
@@ -381,19 +375,15 @@ export class FakeOperations implements NodeOperations {
   }
 
   async listKeys(): Promise<readonly KeySummary[]> {
-    return [...this.#keys.values()].map(({ key: _key, ...summary }) => summary)
+    return this.#keys.list()
   }
 
   async revokeKey(id: string, actor: Actor): Promise<void> {
-    if (!this.#keys.delete(id)) throw new FeedmeshError('NOT_FOUND', `no API key ${JSON.stringify(id)}`)
+    this.#keys.revoke(id)
     this.#note(actor, `key revoke ${id}`)
   }
 
   async findCaller(key: string, feed: string | null): Promise<Caller | undefined> {
-    const stored = [...this.#keys.values()].find((candidate) => candidate.key === key)
-    if (stored === undefined) return undefined
-    const covers = stored.feed === null || stored.feed === feed
-    const implied = stored.can.includes('admin') ? ALL : [...stored.can, 'read' as const]
-    return { name: stored.name, permissions: new Set(covers ? implied : []) }
+    return this.#keys.findCaller(key, feed)
   }
 }

@@ -1,7 +1,8 @@
 /** What the operations in memory answer with. */
 
+import { randomBytes } from 'node:crypto'
 import { FeedmeshError } from '../../src/errors.ts'
-import type { RunDetails, RunResult, VerifyReport } from '../../src/http/operations.ts'
+import type { ReplicationSummary, RunDetails, RunResult, VerifyReport } from '../../src/http/operations.ts'
 
 export const PEER_ID = '12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN'
 export const OTHER_PEER_ID = '12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X'
@@ -56,4 +57,31 @@ export function describeDamage(repaired: boolean): VerifyReport {
   } as const
   const damaged = [{ ...damage, repaired, message: repaired ? '' : 'not asked to' }]
   return { blobs: 3, bytes: 3072, feeds: 1, damaged }
+}
+
+export function describeReplication(local: string, changes: Partial<ReplicationSummary>): ReplicationSummary {
+  return {
+    id: randomBytes(4).toString('hex'),
+    feeds: [{ local, remote: 'upstream' }],
+    communication: 'outgoing',
+    mode: 'pull',
+    availability: 'full',
+    peer: OTHER_PEER_ID,
+    state: 'ok',
+    reason: '',
+    lag: { items: 0, bytes: 0, seconds: 0 },
+    lastRun: null,
+    links: [
+      {
+        peer: OTHER_PEER_ID,
+        local,
+        remote: 'upstream',
+        connected: true,
+        revoked: false,
+        confirmed: { digest: 'ab'.repeat(32), at: AT, equal: true },
+        lastError: null,
+      },
+    ],
+    ...changes,
+  }
 }

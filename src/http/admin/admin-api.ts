@@ -10,6 +10,7 @@ import type { Log } from '../../log.ts'
 import { VERSION } from '../../version.ts'
 import { getCaller, verifyPermission } from '../authentication.ts'
 import type { Actor, NodeOperations } from '../operations.ts'
+import { registerFeedIndexRoutes } from './feed-index.ts'
 import { registerFeedPastRoutes } from './feed-past.ts'
 import { registerFeedRoutes } from './feeds.ts'
 import { registerJoinRoutes } from './joins.ts'
@@ -49,6 +50,7 @@ const ROUTES: readonly ((scope: AdminScope, context: AdminContext) => void)[] = 
   registerStatusRoutes,
   registerFeedRoutes,
   registerFeedPastRoutes,
+  registerFeedIndexRoutes,
   registerPublishRoute,
   registerReplicationRoutes,
   registerRunRoutes,

@@ -1,0 +1,144 @@
+/**
+ * The signed index of a suite: `Release` and a `Packages` for each component and architecture.
+ * https://wiki.debian.org/DebianRepository/Format
+ */
+
+import { isFeedmeshError } from '../../../src/errors.ts'
+import type { FeedUnit } from '../../../src/feeds/feed.ts'
+import {
+  type BuiltIndex,
+  type EntryContext,
+  INDEX_ENCODINGS,
+  type IndexDocument,
+  type IndexEntries,
+  type SignedIndexFormat,
+  type UnitEntries,
+} from '../../../src/feeds/signed-index.ts'
+import {
+  DEFAULT_COMPONENT,
+  DEFAULT_SUITE,
+  decodePackageMeta,
+  listPackages,
+  renderParagraph,
+  type StoredPackage,
+} from './format.ts'
+
+/** There from the first day, so that machines of these can be set up before the first package. */
+const FIRST_ARCHITECTURES = ['amd64', 'arm64']
+
+function documentOf(component: string, architecture: string): string {
+  return `${component}/binary-${architecture}/Packages`
+}
+
+function splitDocument(document: string): { readonly component: string; readonly architecture: string } {
+  const [component = '', folder = ''] = document.split('/')
+  return { component, architecture: folder.replace(/^binary-/, '') }
+}
+
+function* documentsOf(unit: FeedUnit): Generator<IndexDocument> {
+  for (const { key } of listPackages(unit)) {
+    const architectures = key.architecture === 'all' ? FIRST_ARCHITECTURES : [...FIRST_ARCHITECTURES, key.architecture]
+    for (const architecture of architectures)
+      yield { index: key.suite, document: documentOf(key.component, architecture) }
+  }
+}
+
+/** Packages for all architectures are in each one's list. */
+function targetsOf({ key }: StoredPackage, context: EntryContext): readonly string[] {
+  if (key.architecture !== 'all') return [documentOf(key.component, key.architecture)]
+  return context.documents(key.suite).filter((document) => document.startsWith(`${key.component}/`))
+}
+
+async function renderStored(name: string, stored: StoredPackage, context: EntryContext): Promise<string | undefined> {
+  try {
+    const meta = decodePackageMeta(name, stored.key, await context.readMeta(stored.row))
+    return renderParagraph(name, stored, meta)
+  } catch (error) {
+    if (isFeedmeshError(error, 'BAD_INPUT', 'BAD_PACKAGE')) return undefined
+    throw error
+  }
+}
+
+async function entriesOf(unit: FeedUnit, context: EntryContext): Promise<readonly IndexEntries[]> {
+  const texts = new Map<string, { readonly target: IndexDocument; readonly paragraphs: string[] }>()
+  for (const stored of listPackages(unit)) {
+    const paragraph = await renderStored(unit.unit, stored, context)
+    if (paragraph === undefined) continue
+    for (const document of targetsOf(stored, context)) {
+      const target = { index: stored.key.suite, document }
+      const name = `${target.index} ${document}`
+      const known = texts.get(name) ?? { target, paragraphs: [] }
+      texts.set(name, known)
+      known.paragraphs.push(paragraph)
+    }
+  }
+  return [...texts.values()].map(({ target, paragraphs }) => ({
+    ...target,
+    bytes: Buffer.from(paragraphs.join('')),
+    count: paragraphs.length,
+  }))
+}
+
+const FIELD = Buffer.from('Package: ')
+const END = Buffer.from('\n\n')
+
+/** Every paragraph begins with the name of its package. */
+function* splitEntries(_document: string, bytes: Buffer): Generator<UnitEntries> {
+  let [unit, from, count] = ['', 0, 0]
+  for (let at = 0; at < bytes.length; ) {
+    const next = bytes.toString('utf8', at + FIELD.length, bytes.indexOf(0x0a, at))
+    if (next !== unit && count > 0) {
+      yield { unit, bytes: bytes.subarray(from, at), count }
+      from = at
+      count = 0
+    }
+    unit = next
+    count += 1
+    at = bytes.indexOf(END, at) + END.length
+  }
+  if (count > 0) yield { unit, bytes: bytes.subarray(from), count }
+}
+
+function renderRelease({ feedName, index, builtAtMs, documents }: BuiltIndex): Uint8Array {
+  const parts = documents.map(({ document }) => splitDocument(document))
+  const distinct = (names: readonly string[]) => [...new Set(names)].sort().join(' ')
+  const lines = [
+    `Origin: ${feedName}`,
+    `Label: ${feedName}`,
+    `Suite: ${index}`,
+    `Codename: ${index}`,
+    `Date: ${new Date(builtAtMs).toUTCString().replace('GMT', 'UTC')}`,
+    `Architectures: ${distinct(parts.map(({ architecture }) => architecture))}`,
+    `Components: ${distinct(parts.map(({ component }) => component))}`,
+    'Acquire-By-Hash: yes',
+    'SHA256:',
+  ]
+  // The text itself has to be named, too: apt ignores what it knows only packed.
+  for (const { document, encodings } of documents)
+    for (const encoding of INDEX_ENCODINGS) {
+      const { sha256, size } = encodings[encoding]
+      lines.push(` ${sha256} ${size} ${document}${encoding === '' ? '' : `.${encoding}`}`)
+    }
+  return Buffer.from(`${lines.join('\n')}\n`)
+}
+
+const NOTHING = new Uint8Array(0)
+
+export const packagesIndex: SignedIndexFormat = {
+  initial: FIRST_ARCHITECTURES.map((architecture) => ({
+    index: DEFAULT_SUITE,
+    document: documentOf(DEFAULT_COMPONENT, architecture),
+  })),
+  documentsOf,
+  entriesOf,
+  splitEntries,
+  frame: () => ({ head: NOTHING, tail: NOTHING }),
+  top: {
+    path: 'Release',
+    signatures: [
+      { path: 'InRelease', kind: 'clear' },
+      { path: 'Release.gpg', kind: 'detached' },
+    ],
+  },
+  renderTop: renderRelease,
+}
