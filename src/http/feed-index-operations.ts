@@ -20,6 +20,8 @@ export interface FeedIndexOperations {
   showIndex(name: string): Promise<IndexSettings>
   /** @throws CONFLICT when the feed cannot be that */
   setIndexMode(name: string, index: IndexSettings['index'], actor: Actor): Promise<IndexSettings>
+  /** The feed signs with a new key from now on; clients need it, and are given the old ones, too. */
+  renewIndexKey(name: string, actor: Actor): Promise<IndexSettings>
   /** @throws NOT_FOUND when the key is not on this node */
   exportIndexKey(name: string, actor: Actor): Promise<{ readonly name: string; readonly key: string }>
 }

@@ -39,6 +39,10 @@ export interface IndexKeeperOptions {
 
 /** Readers see what was published a moment before, unless that takes longer. */
 const MAX_READER_WAIT_MS = 1500
+/** What could not be settled is tried again after so long. */
+const RETRY_MS = 30_000
+/** Keys that a charter has room for. */
+const MAX_KEYS = 16
 /** Copies of copies are followed so far. */
 const MAX_STEPS = 4
 
@@ -120,6 +124,18 @@ export class IndexKeeper implements AsyncDisposable {
   async exportKey(name: string): Promise<string> {
     const local = this.#getIndexed(name)
     return await this.#options.keys.export(this.#options.ledger.registry.charterOf(local.id)?.indexKeys ?? [])
+  }
+
+  /** The feed signs with a new key from now on; clients are given the old ones, too. */
+  async renewKey(name: string): Promise<void> {
+    const { ledger, keys } = this.#options
+    const local = this.#getIndexed(name)
+    const key = await keys.create(name)
+    await ledger.amendCharter(local.id, ({ indexKeys }) => ({ indexKeys: [key, ...indexKeys].slice(0, MAX_KEYS) }))
+    await this.#serially(async () => {
+      await this.#end(local.id)
+      await this.#reconcile(local.id)
+    })
   }
 
   /** @throws CONFLICT for a feed that serves another's indexes as they are */
@@ -237,16 +253,24 @@ export class IndexKeeper implements AsyncDisposable {
   }
 
   #schedule(feedId: FeedId): void {
-    if (this.#isStopped) return
-    this.#tail = this.#tail.then(() => this.#tryReconcile(feedId))
+    void this.#serially(() => this.#tryReconcile(feedId))
+  }
+
+  #serially(work: () => Promise<void>): Promise<void> {
+    const run = this.#tail.then(() => (this.#isStopped ? undefined : work()))
+    this.#tail = run.catch(() => undefined)
+    return run
   }
 
   async #tryReconcile(feedId: FeedId): Promise<void> {
-    if (this.#isStopped) return
     try {
       await this.#reconcile(feedId)
     } catch (error) {
-      this.#options.warn({ err: error, feedId }, 'who signs the index of a feed could not be settled')
+      this.#options.warn(
+        { err: error, feedId },
+        'who signs the index of a feed could not be settled; tried again later',
+      )
+      this.#options.setTimer(() => this.#schedule(feedId), RETRY_MS)
     }
   }
 

@@ -1,7 +1,7 @@
 /** Members of one index: kept by what is in them, read back in each encoding. */
 
 import { promisify } from 'node:util'
-import { constants, gzip, zstdCompress, zstdDecompress } from 'node:zlib'
+import { constants, gzip, zstdCompress, zstdDecompress, zstdDecompressSync } from 'node:zlib'
 import type { FeedId } from '../catalog/charter.ts'
 import { digestBytes, sha256 } from '../catalog/digest.ts'
 import { FeedmeshError } from '../errors.ts'
@@ -17,7 +17,9 @@ const decompressZstd = promisify(zstdDecompress)
 const GZIP_LEVEL = 6
 const ZSTD_LEVEL = 6
 /** A member holds at least one unit, however large that is. */
-export const MAX_MEMBER_BYTES = 1024 ** 3
+const MAX_MEMBER_BYTES = 256 * 1024 ** 2
+/** What unpacks to no more is unpacked at once, which costs less than handing it to another thread. */
+const MAX_AT_ONCE_BYTES = 1024 ** 2
 /** Members that wait for one change at most: about 8 MiB of text. */
 const MAX_WAITING = 64
 
@@ -30,6 +32,15 @@ export interface OwnRows {
 interface Waiting {
   readonly draft: RowDraft
   readonly forms: Readonly<Record<'gz' | 'zst', Buffer>>
+}
+
+async function unpackMember(form: Buffer): Promise<Buffer> {
+  try {
+    return zstdDecompressSync(form, { maxOutputLength: MAX_AT_ONCE_BYTES })
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_BUFFER_TOO_LARGE') throw error
+    return await decompressZstd(form, { maxOutputLength: MAX_MEMBER_BYTES })
+  }
 }
 
 export async function readAll(stream: AsyncIterable<Uint8Array>): Promise<Buffer> {
@@ -50,7 +61,7 @@ export async function readMember(feed: Feed, row: FeedRow, encoding: IndexEncodi
   const file = row.files.find((candidate) => candidate.role === role)
   if (file === undefined) throw new FeedmeshError('NOT_FOUND', `a member of a signed index has no ${role} form`)
   const form = await readAll(await feed.open(row, file))
-  return encoding === '' ? await decompressZstd(form, { maxOutputLength: MAX_MEMBER_BYTES }) : form
+  return encoding === '' ? await unpackMember(form) : form
 }
 
 export class MemberStore {
@@ -100,7 +111,7 @@ export class MemberStore {
     const key = memberKey(this.#rows.owner, id)
     const waiting = this.#waiting.get(key)?.forms
     if (waiting !== undefined && encoding !== '') return waiting[encoding]
-    if (waiting !== undefined) return await decompressZstd(waiting.zst)
+    if (waiting !== undefined) return await unpackMember(waiting.zst)
     const row = this.#known.get(key)
     if (row === undefined) throw new FeedmeshError('NOT_FOUND', `a member of ${this.#unit} is not here`)
     return await readMember(this.#feed, row, encoding)
@@ -109,7 +120,7 @@ export class MemberStore {
   /** Every form of a member. */
   async readForms(id: Uint8Array): Promise<Readonly<Record<IndexEncoding, Buffer>>> {
     const [gz, zst] = await Promise.all([this.read(id, 'gz'), this.read(id, 'zst')])
-    return { gz, zst, '': await decompressZstd(zst, { maxOutputLength: MAX_MEMBER_BYTES }) }
+    return { gz, zst, '': await unpackMember(zst) }
   }
 
   async #writeWaiting(): Promise<void> {

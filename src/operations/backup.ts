@@ -31,11 +31,19 @@ export interface BackupOptions {
 
 /** Records written at once into the copy, bytes. */
 const BATCH_BYTES = 4 * 1024 ** 2
+/** Folders of small files; a node may have none of a kind. */
+const KEPT_FOLDERS = ['recovery', 'index-keys']
 const KEPT_FILES = ['identity.key', 'admin.key', 'floor.json', 'schema']
 const EVERY_KEY = { gte: Uint8Array.of(0), lt: Uint8Array.of(0xff) }
 
 async function copyIfThere(from: string, to: string): Promise<void> {
   if (await pathExists(from)) await copyFile(from, to)
+}
+
+async function copyFolder(from: string, to: string): Promise<void> {
+  if (!(await pathExists(from))) return
+  await mkdir(to, { recursive: true, mode: 0o700 })
+  for (const file of await readdir(from)) await copyFile(join(from, file), join(to, file))
 }
 
 /** Same disk: another name for the same bytes; else a copy. */
@@ -99,8 +107,7 @@ export async function createBackup(target: string, options: BackupOptions, actor
     return { directory: target, records: count, ...blobs }
   })
   for (const file of KEPT_FILES) await copyIfThere(join(directory, file), join(target, file))
-  for (const file of await readdir(join(directory, 'recovery')))
-    await copyFile(join(directory, 'recovery', file), join(target, 'recovery', file))
+  for (const folder of KEPT_FOLDERS) await copyFolder(join(directory, folder), join(target, folder))
   await syncTree(target)
   await replaceFile(join(target, 'config.json'), await readFile(join(directory, 'config.json')))
   await syncFolder(dirname(target))

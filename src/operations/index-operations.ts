@@ -30,6 +30,12 @@ export class IndexOperations {
     return await this.show(name)
   }
 
+  async renewKey(name: string, actor: Actor): Promise<IndexSettings> {
+    await this.#keeper.renewKey(name)
+    await this.#audit.note(actor, 'feed index-key --new', name)
+    return await this.show(name)
+  }
+
   async exportKey(name: string, actor: Actor): Promise<{ readonly name: string; readonly key: string }> {
     const key = await this.#keeper.exportKey(name)
     await this.#audit.note(actor, 'feed index-key --export', name)

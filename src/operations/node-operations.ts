@@ -203,6 +203,10 @@ export class OpenOperations implements NodeOperations {
     return this.#parts.indexes.setMode(name, index, actor)
   }
 
+  renewIndexKey(name: string, actor: Actor): Promise<IndexSettings> {
+    return this.#parts.indexes.renewKey(name, actor)
+  }
+
   exportIndexKey(name: string, actor: Actor): ReturnType<NodeOperations['exportIndexKey']> {
     return this.#parts.indexes.exportKey(name, actor)
   }

@@ -61,6 +61,7 @@ async function createCalls(server: TestServer) {
     ['GET', '/feeds/{name}/index', '/feeds/tools/index'],
     ['PATCH', '/feeds/{name}/index', '/feeds/tools/index', { index: 'own' }],
     ['POST', '/feeds/{name}/index-key', '/feeds/tools/index-key'],
+    ['POST', '/feeds/{name}/index-key/new', '/feeds/tools/index-key/new'],
     ['DELETE', '/feeds/{name}', '/feeds/more'],
     ['POST', '/replications', '/replications', add],
     ['GET', '/replications', '/replications'],

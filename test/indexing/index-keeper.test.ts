@@ -4,6 +4,7 @@ import assert from 'node:assert/strict'
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
+import { readCleartextMessage } from 'openpgp'
 import { isFeedmeshError } from '../../src/errors.ts'
 import { nativeFile } from '../conformance/feed-type.ts'
 import { createDeb } from '../feeds/deb-package.ts'
@@ -28,6 +29,12 @@ async function listed(node: TestNode, feed: string, wanted?: string): Promise<st
     ].map(([, name]) => name ?? '')
     if (wanted === undefined || names.includes(wanted)) return names
   }
+}
+
+/** Key ids of the keys that signed a text, upper-case hex. */
+async function signersOf(text: string): Promise<string[]> {
+  const message = await readCleartextMessage({ cleartextMessage: text })
+  return message.getSigningKeyIDs().map((id) => id.toHex().toUpperCase())
 }
 
 async function generationOf(node: TestNode, feed: string): Promise<number> {
@@ -95,6 +102,30 @@ describe('the signed index of a feed', { timeout: 120_000 }, () => {
     assert.deepEqual(await readdir(folder), [file])
   })
 
+  test('is signed with a new key when an operator says so; clients are given both', async () => {
+    await using node = await startNode()
+    await createFeed(node, 'os', 'debian')
+    await publish(node, 'os', 'one')
+    await listed(node, 'os', 'one')
+    const [old] = (await node.operations.showIndex('os')).keys
+    const { keys } = await node.operations.renewIndexKey('os', ACTOR)
+    assert.equal(keys.length, 2)
+    assert.equal(keys[1], old)
+    await publish(node, 'os', 'two')
+    await listed(node, 'os', 'two')
+    const issuers = await signersOf(await read(node, 'os', 'dists/stable/InRelease'))
+    assert.ok(issuers.every((issuer) => keys[0]?.endsWith(issuer)))
+    assert.match(await read(node, 'os', 'keys/os.asc'), /^-----BEGIN PGP PUBLIC KEY BLOCK-----/)
+  })
+
+  test('is kept by a backup together with its key', async () => {
+    await using node = await startNode()
+    await createFeed(node, 'os', 'debian')
+    const copy = join(node.directory, 'copy')
+    await node.operations.backup(copy, ACTOR)
+    assert.deepEqual(await readdir(join(copy, 'index-keys')), await readdir(join(node.directory, 'index-keys')))
+  })
+
   test('of an empty feed gives way to that of the feed it is linked to, and comes back', async () => {
     await using hub = await startNode()
     await using spoke = await startNode()
@@ -132,6 +163,22 @@ describe('the signed index of a feed', { timeout: 120_000 }, () => {
     await spoke.operations.runReplication(id, {})
     assert.deepEqual(await listed(spoke, 'os', 'one'), ['local', 'one'])
     assert.deepEqual(await spoke.operations.showIndex('os').then(({ index, chosen }) => [index, chosen]), ['own', true])
+  })
+
+  test('is fetched when a client asks, where files are, and is there from then on', async () => {
+    await using hub = await startNode()
+    await using spoke = await startNode()
+    for (const node of [hub, spoke]) await createFeed(node, 'os', 'debian')
+    await publish(hub, 'os', 'one')
+    await listed(hub, 'os', 'one')
+    const { token = '' } = await offerFeed(hub, 'os')
+    const { id } = await linkFeed(spoke, 'os', { url: hub.url, token, availability: 'on-demand' })
+    assert.equal((await spoke.operations.runReplication(id, {})).state, 'succeeded')
+    const before = await read(spoke, 'os', 'dists/stable/InRelease')
+    assert.deepEqual(await listed(spoke, 'os'), ['one'])
+    await hub.stop()
+    assert.equal(await read(spoke, 'os', 'dists/stable/InRelease'), before)
+    assert.deepEqual(await listed(spoke, 'os'), ['one'])
   })
 
   test('is that of the main hub behind a secondary hub, byte for byte', async () => {

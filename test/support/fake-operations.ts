@@ -205,6 +205,11 @@ export class FakeOperations implements NodeOperations {
     return { name, index, chosen: true, keys: ['CD'.repeat(20)] }
   }
 
+  async renewIndexKey(name: string, actor: Actor): Promise<IndexSettings> {
+    this.#note(actor, `feed index-key --new ${name}`)
+    return await this.showIndex(name)
+  }
+
   async exportIndexKey(name: string, actor: Actor) {
     this.#get(name)
     this.#note(actor, `feed index-key --export ${name}`)

@@ -43,6 +43,16 @@ export function registerFeedIndexRoutes(scope: AdminScope, { operations }: Admin
   scope.patch('/feeds/:name/index', { schema: editSchema }, (request) =>
     operations.setIndexMode(request.params.name, request.body.index, actorOf(request)),
   )
+  const renewSchema = {
+    tags,
+    operationId: 'renewIndexKey',
+    summary: 'Sign the index of the feed with a new key, which clients need from then on',
+    params,
+    response: { 200: settings, ...errors },
+  }
+  scope.post('/feeds/:name/index-key/new', { schema: renewSchema }, (request) =>
+    operations.renewIndexKey(request.params.name, actorOf(request)),
+  )
   const exportSchema = {
     tags,
     operationId: 'exportIndexKey',

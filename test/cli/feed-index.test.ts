@@ -1,0 +1,50 @@
+/** `feed edit --index` and `feed index-key`: what makes clients refuse updates is told first. */
+
+import assert from 'node:assert/strict'
+import { after, before, test } from 'node:test'
+import { openTestServer, type TestServer } from '../support/http-server.ts'
+import { type CommandResult, runCommand } from './command.ts'
+
+let server: TestServer
+
+before(async () => {
+  server = await openTestServer()
+  server.operations.addFeed('os', 'debian')
+})
+
+after(() => server[Symbol.asyncDispose]())
+
+function feedmesh(...args: readonly string[]): Promise<CommandResult> {
+  const env = { FEEDMESH_URL: server.url, FEEDMESH_API_KEY: server.operations.adminKey }
+  return runCommand(['feed', ...args], { env })
+}
+
+const actions = () => server.operations.audit.map(({ action }) => action)
+
+test('edit says what clients must do and asks for --yes', async () => {
+  const asked = await feedmesh('edit', 'os', '--index', 'own')
+  assert.equal(asked.exitCode, 2)
+  assert.match(asked.stdout, /Every client of this node must be given its key anew[^]*feed edit os --index own --yes/)
+  assert.deepEqual(actions(), [])
+  const done = await feedmesh('edit', 'os', '--index', 'own', '--yes', '--json')
+  assert.equal(done.exitCode, 0)
+  assert.deepEqual(JSON.parse(done.stdout), { name: 'os', index: 'own', chosen: true, keys: ['CD'.repeat(20)] })
+  assert.deepEqual(actions(), ['feed edit os own'])
+  assert.equal((await feedmesh('edit', 'os', '--index', 'own')).exitCode, 0)
+  assert.equal((await feedmesh('edit', 'os', '--index', 'other')).exitCode, 2)
+  assert.equal((await feedmesh('edit', 'os')).exitCode, 2)
+  assert.match((await feedmesh('edit', 'o', '--index', 'own')).stderr, /Did you mean os\?/)
+})
+
+test('index-key prints fingerprints, with --export the private key alone, and makes a new one with --yes only', async () => {
+  const shown = await feedmesh('index-key', 'os', '--quiet')
+  assert.deepEqual([shown.exitCode, shown.stdout], [0, `${'AB'.repeat(20)}\n`])
+  const exported = await feedmesh('index-key', 'os', '--export', '--quiet')
+  assert.deepEqual([exported.stdout, exported.stderr], ['armored secret\n', ''])
+  const asked = await feedmesh('index-key', 'os', '--new')
+  assert.equal(asked.exitCode, 2)
+  assert.match(asked.stdout, /until then it refuses updates[^]*--new --yes/)
+  assert.ok(!actions().includes('feed index-key --new os'))
+  assert.equal((await feedmesh('index-key', 'os', '--new', '--yes')).exitCode, 0)
+  assert.ok(actions().includes('feed index-key --new os'))
+})
