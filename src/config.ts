@@ -16,6 +16,11 @@ export interface Config {
   readonly listen: readonly string[]
   /** Multiaddrs told to peers instead of the ones found out. */
   readonly announce: readonly string[]
+  /**
+   * Where large transfers with peers are taken: `HOST:PORT`; `auto`: at the host of the first `listen` and the port after its
+   * own, a free one where that is 0 or taken; null: over the connections of `listen`.
+   */
+  readonly bulk: string | null
   /** Labels of where the node stands; peers with the same site are near. */
   readonly site: string
   readonly region: string
@@ -31,6 +36,7 @@ export const DEFAULT_CONFIG: Config = {
   trustProxy: null,
   listen: ['/ip4/0.0.0.0/tcp/8625'],
   announce: [],
+  bulk: 'auto',
   site: '',
   region: '',
   maxFileBytes: 20 * 1024 ** 3,
@@ -51,6 +57,10 @@ const CHECKS: Readonly<Record<keyof Config, readonly [Check, string]>> = {
   trustProxy: [isTextOrNull, 'a CIDR or null'],
   listen: [isTextList, 'a list of multiaddrs'],
   announce: [isTextList, 'a list of multiaddrs'],
+  bulk: [
+    (value) => value === null || value === 'auto' || (typeof value === 'string' && parseHostPort(value) !== undefined),
+    'HOST:PORT, auto or null',
+  ],
   site: [isText, 'text'],
   region: [isText, 'text'],
   maxFileBytes: [(value) => Number.isSafeInteger(value) && Number(value) > 0, 'a number of bytes'],

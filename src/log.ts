@@ -13,9 +13,9 @@ export function redactUrl(url: string): string {
     .replace(/([?&](?:token|key|apikey|api_key|password|secret|code)=)[^&#]*/gi, '$1[redacted]')
 }
 
-/** Lines are written while the process does something else, and the last ones when it ends. */
+/** Lines are written together, a moment later, while the process does something else; and the last ones when it ends. */
 function openStderr(): DestinationStream {
-  return openDestination({ dest: 2, sync: false })
+  return openDestination({ dest: 2, sync: false, minLength: 4096, periodicFlush: 250 })
 }
 
 /** The level `silent` is for tests and for commands that print their own results. */

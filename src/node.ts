@@ -3,7 +3,6 @@
 import { randomBytes } from 'node:crypto'
 import { FEED_TYPES } from '../protocols/feeds/index.ts'
 import type { FeedId } from './catalog/charter.ts'
-import { peerIdFromPublicKey } from './catalog/peer-id.ts'
 import { type Config, parseConfig, readConfig } from './config.ts'
 import { dataPaths, markSchema, removeRunFile, verifyNotNewer, writeRunFile } from './data-folder.ts'
 import { FeedmeshError } from './errors.ts'
@@ -19,8 +18,8 @@ import type { Log } from './log.ts'
 import { dialable } from './network/dialable.ts'
 import type { MeshHost } from './network/host.ts'
 import { type Identity, openIdentity } from './network/identity.ts'
-import { openLibp2pHost } from './network/libp2p-host.ts'
-import { setUnrefTimer } from './network/timers.ts'
+import { type ListeningMeshHost, openLibp2pHost } from './network/libp2p-host.ts'
+import { elapsedMs, setUnrefTimer } from './network/timers.ts'
 import { ApiKeys } from './operations/access.ts'
 import { AuditLog } from './operations/audit.ts'
 import type { BackupOptions } from './operations/backup.ts'
@@ -70,7 +69,7 @@ export interface NodeOptions {
   readonly now?: () => number
 }
 
-export interface RunningNode extends AsyncDisposable {
+export interface RunningNode extends AsyncDisposable, Pick<ListeningMeshHost, 'bulk'> {
   /** Base URL of the HTTP server. */
   readonly http: string
   readonly peerId: string
@@ -105,7 +104,7 @@ async function openStores(directory: string, base: Base, stack: AsyncDisposableS
   const book = await Book.open(records)
   const presence = new Presence(now, {
     buildTimeMs: BUILD_TIME_MS,
-    elapsedMs: () => performance.now(),
+    elapsedMs,
     isLinked: (peer) => book.linksWith(peer).length > 0,
   })
   const catchUp = await CatchUp.open(records, floor)
@@ -180,14 +179,14 @@ function createMesh(base: Base, stores: Stores, host: MeshHost, stack: AsyncDisp
   }
   const asker = new LinkAsker({ host, hello, presence, publicKey: identity.publicKey })
   const policy = new LinkPolicy({ book, registry: ledger.registry, presence, signer, now, randomBytes })
-  const progress = { now: () => performance.now(), setTimer }
+  const progress = { now: elapsedMs, setTimer }
   const fetcher = new BlobFetcher({ host, records, blobs, reach, progress })
   const isOwn = (feedId: string) => ledger.registry.localById(feedId) !== undefined
   const streams = stack.use(new SyncStreams({ host, progress }))
   const servers = (feedId: FeedId, except: string) =>
     listServers({ book, host, registry: ledger.registry }, feedId).filter((peer) => peer !== except)
   const context = { streams, ledger, blobs, floor, fetcher, now, reach, isOwn, itemName, servers }
-  const puller = new Puller({ context, book, runs, policy, asker, log, setTimer })
+  const puller = new Puller({ context, book, runs, policy, asker, log, setTimer, elapsedMs })
   const replicator = stack.use(
     new Replicator({
       host,
@@ -198,7 +197,7 @@ function createMesh(base: Base, stores: Stores, host: MeshHost, stack: AsyncDisp
       catchUp,
       log,
       now,
-      elapsedMs: () => performance.now(),
+      elapsedMs,
       setTimer,
       random: Math.random,
     }),
@@ -356,7 +355,8 @@ export async function openNode(options: NodeOptions): Promise<RunningNode> {
   const stopping = new AbortController()
   const stores = await openStores(directory, base, stack)
   await markSchema(directory)
-  const host = stack.use(await openLibp2pHost({ identity, listen: config.listen, announce: config.announce, log }))
+  const isLinked = (peer: string) => stores.book.linksWith(peer).length > 0
+  const host = stack.use(await openLibp2pHost({ ...config, identity, log, isLinked }))
   const mesh = createMesh(base, stores, host, stack)
   const fetchBlob = createDemandFetch({
     book: stores.book,
@@ -377,8 +377,7 @@ export async function openNode(options: NodeOptions): Promise<RunningNode> {
     new LeftoverSweep({
       ledger: stores.ledger,
       setTimer: setUnrefTimer,
-      onFailure: (error) =>
-        log.warn({ err: error }, 'what replaced states left could not be removed; tried again later'),
+      onFailure: (error) => warn({ err: error }, 'what replaced states left could not be removed; tried again later'),
     }),
   )
   sweep.start()
@@ -391,8 +390,9 @@ export async function openNode(options: NodeOptions): Promise<RunningNode> {
   const started = stack.move()
   return {
     http: server.url,
-    peerId: peerIdFromPublicKey(identity.publicKey),
+    peerId: host.peerId,
     listen: host.addresses(),
+    bulk: host.bulk,
     operations,
     [Symbol.asyncDispose]: () => started.disposeAsync(),
   }

@@ -44,6 +44,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ],
   'src/http': ['src/problem-codes', 'src/feeds', 'src/catalog', 'src/config', 'src/log', 'src/errors', 'src/version'],
   'src/cli': [
+    'src/heap',
     'src/problem-codes',
     'src/node',
     'src/data-folder',
@@ -63,6 +64,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'src/config': ['src/errors'],
   'src/errors': [],
   'src/fault-points': [],
+  'src/heap': [],
   'src/log': [],
   'src/version': [],
   'src/problem-codes': [],

@@ -1,8 +1,9 @@
-/** Values by key, bounded in bytes; what was used least recently goes first. */
+/** Values by key, bounded in bytes; what was not used since it last could have gone goes first, the oldest before the others. */
 
 interface Entry<V> {
   readonly value: V
   readonly bytes: number
+  isUsed: boolean
 }
 
 export class ByteCache<V> {
@@ -21,8 +22,7 @@ export class ByteCache<V> {
   find(key: string): V | undefined {
     const entry = this.#entries.get(key)
     if (entry === undefined) return undefined
-    this.#entries.delete(key)
-    this.#entries.set(key, entry)
+    entry.isUsed = true
     return entry.value
   }
 
@@ -31,11 +31,13 @@ export class ByteCache<V> {
     const bytes = valueBytes + key.length * 2
     this.delete(key)
     if (bytes > this.#maxBytes / 2) return
-    this.#entries.set(key, { value, bytes })
+    this.#entries.set(key, { value, bytes, isUsed: false })
     this.#bytes += bytes
-    for (const oldest of this.#entries.keys()) {
+    // Entries that are moved to the end come by a second time, unused.
+    for (const [oldest, entry] of this.#entries) {
       if (this.#bytes <= this.#maxBytes) return
-      this.delete(oldest)
+      if (entry.isUsed) this.#keepOnceMore(oldest, entry)
+      else this.delete(oldest)
     }
   }
 
@@ -44,5 +46,11 @@ export class ByteCache<V> {
     if (entry === undefined) return
     this.#entries.delete(key)
     this.#bytes -= entry.bytes
+  }
+
+  #keepOnceMore(key: string, entry: Entry<V>): void {
+    entry.isUsed = false
+    this.#entries.delete(key)
+    this.#entries.set(key, entry)
   }
 }

@@ -7,12 +7,14 @@ import { debianFeedType } from './debian/feed-type.ts'
 import { dockerFeedType } from './docker/feed-type.ts'
 import { npmFeedType } from './npm/feed-type.ts'
 import { nugetFeedType } from './nuget/feed-type.ts'
+import { rpmFeedType } from './rpm/feed-type.ts'
 
 export const FEED_TYPES: readonly FeedType[] = [
   npmFeedType,
   assetsFeedType,
   dockerFeedType,
   debianFeedType,
+  rpmFeedType,
   nugetFeedType,
   chocolateyFeedType,
 ]

@@ -5,13 +5,13 @@ export interface Channel {
   /** PeerId (text form, `12D3KooW…`) that the connection's handshake proved. */
   readonly remote: string
   /**
-   * Resolves once the bytes are handed on and more may be sent (back-pressure); `bytes` must not be changed afterwards.
+   * Resolves once the bytes are handed on and more may be sent (back-pressure); from then on `bytes` may be used again.
    * @throws PEER_UNREACHABLE when the stream was reset or closed
    */
   send(bytes: Uint8Array): Promise<void>
   /**
-   * Bytes from the other end, in pieces of any size; ends after the other end's half close. Buffers a bounded amount.
-   * May be iterated once. @throws PEER_UNREACHABLE when the stream breaks before the other end's half close.
+   * Bytes from the other end, in pieces of any size, each valid until the next is asked for; ends after the other end's half
+   * close. Buffers a bounded amount. May be iterated once. @throws PEER_UNREACHABLE when the stream breaks before the other end's half close.
    */
   receive(): AsyncIterable<Uint8Array>
   /** Half close: tells the other end that nothing more comes, after everything sent has been flushed. */

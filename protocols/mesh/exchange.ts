@@ -133,7 +133,7 @@ export class Exchange<Out, In> implements AsyncDisposable {
     return value
   }
 
-  /** Raw bytes that follow a frame. */
+  /** Raw bytes that follow a frame, in pieces that are valid until the next is asked for. */
   receiveBytes(length: number): AsyncIterable<Uint8Array> {
     return this.#frames.stream(length)
   }

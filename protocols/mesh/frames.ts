@@ -57,14 +57,14 @@ export class FrameReader {
     return this.readExactly(length)
   }
 
-  /** The next `length` bytes; the caller bounds `length`. @throws PEER_INVALID when the source ends before */
+  /** The next `length` bytes, a copy; the caller bounds `length`. @throws PEER_INVALID when the source ends before */
   async readExactly(length: number): Promise<Uint8Array> {
     const bytes = await this.#readUpTo(length)
     if (bytes.byteLength < length) throw cutOff('a frame', bytes.byteLength, length)
     return bytes
   }
 
-  /** The next `length` bytes in pieces, not copied; what of them is not iterated is not skipped. @throws PEER_INVALID when the source ends before */
+  /** The next `length` bytes in pieces, not copied, each valid until the next is asked for; what of them is not iterated is not skipped. @throws PEER_INVALID when the source ends before */
   async *stream(length: number): AsyncGenerator<Uint8Array, void, void> {
     let missing = length
     while (missing > 0) {
@@ -79,7 +79,7 @@ export class FrameReader {
   async #readUpTo(length: number): Promise<Uint8Array> {
     if (length === 0) return new Uint8Array(0)
     const first = (await this.#take(length)) ?? new Uint8Array(0)
-    if (first.byteLength === length || first.byteLength === 0) return first
+    if (first.byteLength === length || first.byteLength === 0) return new Uint8Array(first)
     // Grown by doubling: a peer that sends single bytes, or announces much and sends nothing, costs what it sends.
     let bytes = new Uint8Array(Math.min(length, Math.max(MIN_BUFFER_BYTES, first.byteLength * 2)))
     bytes.set(first)

@@ -96,7 +96,7 @@ interface Distance {
   readonly remaining: number
 }
 
-/** Where one step beyond `ring` leads that is new, or may be gone on from further than was known, by feedId. */
+/** Where one step beyond `ring`, all of whose feeds are known, leads that is new, or may be gone on from further than was known, by feedId. */
 function nextRing(
   ring: readonly FeedId[],
   known: ReadonlyMap<FeedId, Distance>,
@@ -104,7 +104,7 @@ function nextRing(
 ): (readonly [FeedId, number])[] {
   const next = new Map<FeedId, number>()
   for (const id of ring) {
-    const left = known.get(id)?.remaining ?? 0
+    const left = known.get(id)!.remaining
     for (const { target, through } of left > 0 ? edgesOf(id) : []) {
       const remaining = Math.min(left - 1, through)
       if (remaining > Math.max(known.get(target)?.remaining ?? -1, next.get(target) ?? -1)) next.set(target, remaining)

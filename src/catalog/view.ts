@@ -115,12 +115,10 @@ function findTarget(row: Row): TombstoneTarget | undefined {
 
 /** Steps 1 and 2: rows in scope, without those that a tombstone acts on; and what tombstones hold keys with. */
 function admitRows(closure: Closure, rowsOf: ReadonlyMap<FeedId, readonly Row[]>, unit: string): Admitted {
-  const members = [...closure.members.values()].filter(
-    (member) => rowsOf.has(member.feedId) && closure.isInScope(member, unit),
-  )
-  const all = members.flatMap((member) =>
-    (rowsOf.get(member.feedId) ?? []).map((row) => ({ row, feedId: member.feedId, member })),
-  )
+  const all = [...closure.members.values()].flatMap((member) => {
+    const rows = closure.isInScope(member, unit) ? rowsOf.get(member.feedId) : undefined
+    return (rows ?? []).map((row) => ({ row, feedId: member.feedId, member }))
+  })
   const holds = new Map<string, Hold[]>()
   const gone = new Map<string, Stamp>()
   for (const { row, member } of all) {

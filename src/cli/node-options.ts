@@ -12,6 +12,7 @@ export interface NodeFlags {
   readonly trustProxy?: string
   readonly listen?: string[]
   readonly announce?: string[]
+  readonly bulk?: string
   readonly site?: string
   readonly region?: string
   readonly logLevel?: Config['logLevel']
@@ -25,6 +26,7 @@ export function addNodeOptions(command: Command): Command {
     .option('--trust-proxy <cidr>', 'reverse proxies whose X-Forwarded-* headers count')
     .option('--listen <multiaddr...>', 'where other nodes connect, such as /ip4/0.0.0.0/tcp/8625')
     .option('--announce <multiaddr...>', 'addresses that other nodes are told instead')
+    .option('--bulk <host:port|off>', 'where large transfers are taken; unless told, beside the first --listen address')
     .option('--site <name>', 'label of the place; nodes of one site are near')
     .option('--region <name>', 'label of the region')
     .addOption(
@@ -40,7 +42,7 @@ export function addNodeOptions(command: Command): Command {
 
 /** @throws BAD_INPUT naming the option */
 export function parseNodeFlags(flags: NodeFlags): Partial<Config> {
-  const { http, tlsCert, tlsKey, trustProxy, listen, announce, site, region, logLevel } = flags
+  const { http, tlsCert, tlsKey, trustProxy, listen, announce, bulk, site, region, logLevel } = flags
   if ((tlsCert === undefined) !== (tlsKey === undefined))
     throw new FeedmeshError('BAD_INPUT', '--tls-cert and --tls-key go together')
   const config: Partial<Config> = {
@@ -50,6 +52,7 @@ export function parseNodeFlags(flags: NodeFlags): Partial<Config> {
     ...(trustProxy === undefined ? {} : { trustProxy }),
     ...(listen === undefined ? {} : { listen }),
     ...(announce === undefined ? {} : { announce }),
+    ...(bulk === undefined ? {} : { bulk: bulk === 'off' ? null : bulk }),
     ...(site === undefined ? {} : { site }),
     ...(region === undefined ? {} : { region }),
     ...(logLevel === undefined ? {} : { logLevel }),

@@ -3,6 +3,7 @@
 import { once } from 'node:events'
 import type { Command } from 'commander'
 import { parseConfig, readConfig } from '../config.ts'
+import { keepYoungHeapSmall } from '../heap.ts'
 import { VERSION } from '../version.ts'
 import type { Act, Context } from './context.ts'
 import { addNodeOptions, type NodeFlags, parseNodeFlags } from './node-options.ts'
@@ -14,6 +15,7 @@ export function registerStartCommand(program: Command, act: Act): void {
   addNodeOptions(command).action(
     act<[], NodeFlags>(async (context, _, flags) => {
       const { directory, output, signal } = context
+      keepYoungHeapSmall()
       const overrides = parseNodeFlags(flags)
       await initWhenEmpty(context)
       const { verifyNotNewer } = await import('../data-folder.ts')
@@ -23,9 +25,9 @@ export function registerStartCommand(program: Command, act: Act): void {
       const { createLog } = await import('../log.ts')
       const log = createLog(config.logLevel)
       await using node = await openNode({ directory, overrides, log })
-      const { http, peerId, listen } = node
+      const { http, peerId, listen, bulk } = node
       output.document(
-        { event: 'ready', http, peerId, listen },
+        { event: 'ready', http, peerId, listen, bulk },
         () => `Feedmesh ${VERSION} is ready: ${http}  PeerId ${peerId}`,
       )
       if (!signal.aborted) await once(signal, 'abort')

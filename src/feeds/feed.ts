@@ -129,12 +129,27 @@ export interface FeedUploads {
   forget(unit: string, digests: readonly Digest[]): Promise<void>
 }
 
+/**
+ * What a feed type has computed from the feed and would like to find again after a restart. Known to this node alone, in no
+ * digest, not replicated; may be gone at any time, and be older than the feed.
+ */
+export interface FeedNotes {
+  find(name: string): Promise<Uint8Array | undefined>
+  /** At most MAX_NOTE_BYTES each; undefined removes the note. @throws STORAGE_FULL, STORAGE_IO */
+  set(notes: ReadonlyMap<string, Uint8Array | undefined>): Promise<void>
+}
+
+export const MAX_NOTE_BYTES = 8 * 1024 * 1024
+
 export interface Feed {
   readonly uploads: FeedUploads
+  readonly notes: FeedNotes
   readonly name: string
   readonly type: string
   /** Largest file that may be published to this feed, bytes. */
   readonly maxFileBytes: number
+  /** Changes with everything that clients see of the feed; not the same at other nodes. */
+  readonly revision: string
 
   findUnit(unit: string): Promise<FeedUnit | undefined>
   /** Units whose name starts with `prefix` and sorts after `after` (byte order), at most `limit`. */

@@ -12,6 +12,7 @@ import type { BlobStore, ByteRange, StagedBlob, StageOptions } from '../store/bl
 import {
   type Feed,
   type FeedFile,
+  type FeedNotes,
   type FeedRow,
   type FeedUnit,
   type FeedUploads,
@@ -19,6 +20,7 @@ import {
   type UnitChange,
   type UnitSummary,
 } from './feed.ts'
+import { LedgerNotes } from './ledger-notes.ts'
 import { LedgerUploads } from './ledger-uploads.ts'
 
 /** What a missing blob is wanted for: the row that names it, in the feed that signed the row. */
@@ -62,11 +64,13 @@ function withoutHidden(unit: LoadedUnit, returned: ReturnedRows): FeedUnit | und
 export class LedgerFeed implements Feed {
   readonly name: string
   readonly uploads: FeedUploads
+  readonly notes: FeedNotes
   readonly #options: LedgerFeedOptions
 
   constructor(options: LedgerFeedOptions) {
     this.name = options.name
     this.uploads = new LedgerUploads({ ...options, now: options.now ?? Date.now })
+    this.notes = new LedgerNotes(options)
     this.#options = options
   }
 
@@ -76,6 +80,12 @@ export class LedgerFeed implements Feed {
 
   get maxFileBytes(): number {
     return this.#options.ledger.registry.getLocal(this.name).maxFileBytes
+  }
+
+  get revision(): string {
+    const { registry } = this.#options.ledger
+    const { totals, generation } = registry.getView(this.#options.feedId)
+    return `${generation} ${totals.root.hash.toString('hex')} ${registry.returned.revision}`
   }
 
   async findUnit(unit: string): Promise<FeedUnit | undefined> {

@@ -10,6 +10,7 @@ import type { ByteRange, SealedBlob, StagedBlob, StageOptions } from '../store/b
 import {
   type Feed,
   type FeedFile,
+  type FeedNotes,
   type FeedRow,
   type FeedUnit,
   type FeedUploads,
@@ -41,17 +42,35 @@ export function createMemoryFeed(options: MemoryFeedOptions): Feed {
   return new MemoryFeed(options)
 }
 
+class MemoryNotes implements FeedNotes {
+  readonly #notes = new Map<string, Uint8Array>()
+
+  async find(name: string): Promise<Uint8Array | undefined> {
+    return this.#notes.get(name)
+  }
+
+  async set(notes: ReadonlyMap<string, Uint8Array | undefined>): Promise<void> {
+    for (const [name, value] of notes) {
+      if (value === undefined) this.#notes.delete(name)
+      else this.#notes.set(name, Uint8Array.from(value))
+    }
+  }
+}
+
 class MemoryFeed implements Feed {
   readonly name: string
   readonly type: string
   readonly maxFileBytes: number
   readonly uploads: FeedUploads
+  readonly notes: FeedNotes = new MemoryNotes()
   readonly #now: () => number
   readonly #units = new Map<string, StoredUnit>()
   readonly #metas = new Map<string, Uint8Array>()
   readonly #contents = new Map<Digest, Buffer>()
   readonly #sealed = new WeakMap<SealedBlob, Buffer>()
   #lastChangeMs = 0
+  /** How many there were. */
+  #changes = 0
   #turn: Promise<void> = Promise.resolve()
 
   constructor(options: MemoryFeedOptions) {
@@ -65,6 +84,10 @@ class MemoryFeed implements Feed {
       contentOf: (blob) => this.#sealed.get(blob),
       stage: (stageOptions, keepPart) => this.#stage(stageOptions, keepPart),
     })
+  }
+
+  get revision(): string {
+    return String(this.#changes)
   }
 
   async findUnit(unit: string): Promise<FeedUnit | undefined> {
@@ -148,6 +171,7 @@ class MemoryFeed implements Feed {
     }
     verifyFlags(unit, rows, put)
     this.#lastChangeMs = changedAtMs
+    this.#changes += 1
     for (const { row, meta, contents } of drafts) {
       this.#metas.set(row.digest, meta)
       for (const [digest, content] of contents) this.#contents.set(digest, content)

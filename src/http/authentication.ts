@@ -30,10 +30,15 @@ export async function getCaller(
   { feed, permission }: { readonly feed: string | null; readonly permission?: Permission },
 ): Promise<Caller> {
   const keys = parseKeys(request.headers)
-  const found = await Promise.all(keys.map((key) => operations.findCaller(key, feed)))
-  const callers = found.filter((caller) => caller !== undefined)
-  const able = callers.find((caller) => permission !== undefined && caller.permissions.has(permission))
-  const caller = able ?? callers[0]
+  let caller: Caller | undefined
+  for (const key of keys) {
+    const found = await operations.findCaller(key, feed)
+    if (found === undefined) continue
+    caller ??= found
+    if (permission === undefined || !found.permissions.has(permission)) continue
+    caller = found
+    break
+  }
   if (caller === undefined) throw unauthenticated(keys.length > 0, feed)
   request.callerName = caller.name
   return caller

@@ -1,8 +1,8 @@
 /** One document on its way to the next generation: members are opened where units change, all others stay as they are. */
 
-import { createHash } from 'node:crypto'
 import { compareKeys } from '../catalog/row.ts'
-import { INDEX_ENCODINGS, type SignedIndexFormat, type UnitEntries } from '../feeds/signed-index.ts'
+import type { SignedIndexFormat, UnitEntries } from '../feeds/signed-index.ts'
+import type { DigestPrefixes } from './digest-prefixes.ts'
 import { membersOf, type StoredDocument, type StoredMember } from './generation.ts'
 import type { MemberStore } from './member-store.ts'
 
@@ -35,6 +35,7 @@ export class DocumentDraft {
   readonly #store: MemberStore
   readonly #format: SignedIndexFormat
   readonly #old: StoredDocument | undefined
+  readonly #prefixes: DigestPrefixes
   #members: Member[]
   #isChanged = false
 
@@ -44,12 +45,15 @@ export class DocumentDraft {
       readonly store: MemberStore
       readonly format: SignedIndexFormat
       readonly old: StoredDocument | undefined
+      /** Of the document as it was built before; brought up to date. */
+      readonly prefixes: DigestPrefixes
     },
   ) {
     this.document = document
     this.#store = parts.store
     this.#format = parts.format
     this.#old = parts.old
+    this.#prefixes = parts.prefixes
     this.#members = (parts.old?.members ?? []).filter(({ entries }) => entries > 0)
   }
 
@@ -171,26 +175,22 @@ export class DocumentDraft {
   }
 
   async #digestForms(framed: Pick<StoredDocument, 'head' | 'tail' | 'members'>) {
-    const hashes = INDEX_ENCODINGS.map((encoding) => ({ encoding, hash: createHash('sha256'), size: 0 }))
     const members = membersOf(framed)
+    const { from, digests } = this.#prefixes.resume(members.map(({ id }) => Buffer.from(id).toString('hex')))
     const read = ({ id }: StoredMember) => {
       const forms = this.#store.readForms(id)
       // The first that fails is told where it is waited for; the others have nobody.
       forms.catch(() => undefined)
       return forms
     }
-    const reading = members.slice(0, READ_AHEAD).map(read)
-    for (const at of members.keys()) {
-      const forms = await reading.shift()
+    const reading = members.slice(from, from + READ_AHEAD).map(read)
+    for (let at = from; at < members.length; at += 1) {
+      const forms = await reading.shift()!
       const next = members[at + READ_AHEAD]
       if (next !== undefined) reading.push(read(next))
-      for (const form of hashes) {
-        const bytes = forms?.[form.encoding] ?? new Uint8Array(0)
-        form.hash.update(bytes)
-        form.size += bytes.length
-      }
+      digests.update(forms)
+      this.#prefixes.pass(at + 1, digests)
     }
-    const [raw, gz, zst] = hashes.map(({ hash, size }) => ({ size, sha256: hash.digest() }))
-    return { raw: raw!, gz: gz!, zst: zst! }
+    return digests.finish()
   }
 }

@@ -8,6 +8,7 @@
 import { FeedmeshError } from '../errors.ts'
 import type { Feed, FeedRow, FeedUnit, UnitChange } from '../feeds/feed.ts'
 import type { EntryContext, IndexEntries, SignatureFile, SignedIndexFormat } from '../feeds/signed-index.ts'
+import { DigestPrefixes } from './digest-prefixes.ts'
 import { DocumentDraft } from './document-draft.ts'
 import {
   DIRECTORY_UNIT,
@@ -94,6 +95,8 @@ async function* listUnits(feed: Feed): AsyncGenerator<FeedUnit> {
 
 export class IndexBuilder {
   readonly #options: IndexBuilderOptions
+  /** By index and document. */
+  readonly #prefixes = new Map<string, DigestPrefixes>()
 
   constructor(options: IndexBuilderOptions) {
     this.#options = options
@@ -125,8 +128,18 @@ export class IndexBuilder {
     const store = await MemberStore.open(feed, rows, name)
     const drafts = new Map<string, DocumentDraft>()
     for (const old of kept[0]?.generation.documents ?? [])
-      drafts.set(old.document, new DocumentDraft(old.document, { store, format, old }))
+      drafts.set(
+        old.document,
+        new DocumentDraft(old.document, { store, format, old, prefixes: this.#prefixesOf(name, old.document) }),
+      )
     return { name, kept, store, drafts }
+  }
+
+  #prefixesOf(index: string, document: string): DigestPrefixes {
+    const name = `${index} ${document}`
+    const prefixes = this.#prefixes.get(name) ?? new DigestPrefixes()
+    this.#prefixes.set(name, prefixes)
+    return prefixes
   }
 
   async #load(changed: ReadonlySet<string>): Promise<ReadonlyMap<string, FeedUnit | undefined>> {
@@ -178,8 +191,10 @@ export class IndexBuilder {
     for (const [index, documents] of names) {
       const open = indexes.get(index) ?? (await this.#openIndex(index))
       indexes.set(index, open)
-      for (const document of [...documents].sort())
-        open.drafts.set(document, new DocumentDraft(document, { store: open.store, format, old: undefined }))
+      for (const document of [...documents].sort()) {
+        const prefixes = this.#prefixesOf(index, document)
+        open.drafts.set(document, new DocumentDraft(document, { store: open.store, format, old: undefined, prefixes }))
+      }
     }
     const context = this.#context(indexes)
     for await (const unit of listUnits(feed)) {

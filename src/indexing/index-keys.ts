@@ -5,7 +5,7 @@
  * Version 4 keys of RSA: what gpgv, apt, rpm, dnf and zypper of every age verify.
  */
 
-import { readFile, writeFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import {
   armor,
@@ -21,7 +21,8 @@ import {
 import type { Charter } from '../catalog/charter.ts'
 import { FeedmeshError } from '../errors.ts'
 import type { SignatureFile } from '../feeds/signed-index.ts'
-import { makeFolder, syncFolder } from '../store/folders.ts'
+import { replaceFile } from '../store/durable-file.ts'
+import { makeFolder } from '../store/folders.ts'
 
 export const OPENPGP_KIND = 'openpgp'
 export type IndexKey = Charter['indexKeys'][number]
@@ -61,8 +62,7 @@ export class IndexKeys {
     })
     await makeFolder(folder)
     const path = this.#path(publicKey.getFingerprint())
-    await writeFile(path, privateKey.armor(), { mode: 0o600, flag: 'wx', flush: true })
-    await syncFolder(folder)
+    await replaceFile(path, privateKey.armor())
     return { kind: OPENPGP_KIND, key: publicKey.write() }
   }
 

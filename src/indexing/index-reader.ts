@@ -23,6 +23,9 @@ import {
 import { findDirectory, readGenerations } from './index-builder.ts'
 import { formSize, type OwnRows, readMember } from './member-store.ts'
 
+/** Members that are read while the one before is being sent. */
+const READ_AHEAD = 3
+
 interface OpenGeneration {
   readonly built: BuiltIndex
   readonly row: FeedRow
@@ -125,14 +128,28 @@ export class IndexReader {
     document: StoredDocument,
     { encoding, range }: { readonly encoding: IndexEncoding; readonly range: ByteRange },
   ): AsyncGenerator<Buffer> {
+    const wanted: { readonly row: FeedRow; readonly start: number; readonly end: number }[] = []
     let at = 0
     for (const member of membersOf(document)) {
-      if (at >= range.end) return
+      if (at >= range.end) break
       const row = this.#getRow(generation, member)
       const size = encoding === '' ? member.size : formSize(row, encoding)
       const [start, end] = [Math.max(0, range.start - at), Math.min(size, range.end - at)]
       at += size
-      if (start < end) yield (await readMember(this.#options.feed, row, encoding)).subarray(start, end)
+      if (start < end) wanted.push({ row, start, end })
+    }
+    const read = ({ row, start, end }: (typeof wanted)[number]) => {
+      const part = readMember(this.#options.feed, row, encoding).then((form) => form.subarray(start, end))
+      // The first that fails is told where it is waited for; the others have nobody.
+      part.catch(() => undefined)
+      return part
+    }
+    const reading = wanted.slice(0, READ_AHEAD).map(read)
+    for (const place of wanted.keys()) {
+      const part = await reading.shift()!
+      const next = wanted[place + READ_AHEAD]
+      if (next !== undefined) reading.push(read(next))
+      yield part
     }
   }
 

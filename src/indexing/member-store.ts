@@ -20,6 +20,8 @@ const ZSTD_LEVEL = 6
 const MAX_MEMBER_BYTES = 256 * 1024 ** 2
 /** What unpacks to no more is unpacked at once, which costs less than handing it to another thread. */
 const MAX_AT_ONCE_BYTES = 1024 ** 2
+/** What most members unpack into, so that it is one piece. */
+const UNPACK_BYTES = 256 * 1024
 /** Members that wait for one change at most: about 8 MiB of text. */
 const MAX_WAITING = 64
 
@@ -36,7 +38,7 @@ interface Waiting {
 
 async function unpackMember(form: Buffer): Promise<Buffer> {
   try {
-    return zstdDecompressSync(form, { maxOutputLength: MAX_AT_ONCE_BYTES })
+    return zstdDecompressSync(form, { maxOutputLength: MAX_AT_ONCE_BYTES, chunkSize: UNPACK_BYTES })
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ERR_BUFFER_TOO_LARGE') throw error
     return await decompressZstd(form, { maxOutputLength: MAX_MEMBER_BYTES })

@@ -133,12 +133,7 @@ class FloorFile extends MemoryFloor {
   }
 
   async #write(): Promise<void> {
-    try {
-      await replaceFile(this.#path, renderFloor(this.entries))
-    } catch (cause) {
-      const full = (cause as NodeJS.ErrnoException).code === 'ENOSPC'
-      throw new FeedmeshError(full ? 'STORAGE_FULL' : 'STORAGE_IO', `${this.#path} cannot be written`, { cause })
-    }
+    await replaceFile(this.#path, renderFloor(this.entries))
     this.#reach('floor.written')
   }
 }

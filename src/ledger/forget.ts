@@ -25,6 +25,7 @@ async function clearFeed(records: Records, number: number): Promise<void> {
     keys.leftoversOf(number),
     keys.uploadedTo(number),
     keys.uploadSessions(number),
+    keys.notes(number),
   ]) {
     await records.clear(range)
   }

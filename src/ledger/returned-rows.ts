@@ -46,6 +46,8 @@ export class ReturnedRows {
   readonly #rows = new Map<string, ReturnedRow>()
   /** Those that clients do not see: unit → feed and key → digest. */
   readonly #hidden = new Map<string, Map<string, string>>()
+  /** Counts what changes which rows are hidden, since the process began. */
+  #revision = 0
 
   private constructor(records: Records) {
     this.#records = records
@@ -60,7 +62,12 @@ export class ReturnedRows {
     return returned
   }
 
+  get revision(): number {
+    return this.#revision
+  }
+
   #keep(row: ReturnedRow): void {
+    this.#revision += 1
     this.#rows.set(Buffer.from(placeKey(row)).toString('hex'), row)
     if (row.kind !== 'came back') return
     const hidden = this.#hidden.get(row.unit) ?? new Map<string, string>()
@@ -68,6 +75,7 @@ export class ReturnedRows {
   }
 
   #drop(row: ReturnedRow): void {
+    this.#revision += 1
     this.#rows.delete(Buffer.from(placeKey(row)).toString('hex'))
     const hidden = this.#hidden.get(row.unit)
     hidden?.delete(`${row.feedId} ${row.key}`)

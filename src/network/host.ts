@@ -26,6 +26,11 @@ export interface ProtocolLimits {
   readonly maxDurationMs: number
   /** A stream on which nothing moves for this long is aborted; 30 s unless told. */
   readonly idleMs?: number
+  /**
+   * Carries much: where there is a bulk lane the protocol is served on it, too, and `open` prefers it. Both ends have to
+   * say so; without a lane nothing is different.
+   */
+  readonly bulk?: boolean
 }
 
 export type PeerListener = (event: { readonly type: 'connected' | 'disconnected'; readonly peerId: string }) => void

@@ -1,20 +1,23 @@
-/** The mesh host over libp2p: TCP, noise, yamux. */
+/** The mesh host over libp2p: TCP, noise, yamux; with a bulk lane beside it for the protocols that carry much. */
 
 import type { Libp2p } from '@libp2p/interface'
 import { peerIdFromString } from '@libp2p/peer-id'
+import { BULK_PROTOCOL } from '../../protocols/mesh/bulk/messages.ts'
 import type { Channel } from '../../protocols/mesh/channel.ts'
 import type { SetTimer } from '../../protocols/mesh/progress.ts'
 import { publicKeyFromPeerId } from '../catalog/peer-id.ts'
 import { FeedmeshError, isFeedmeshError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { AddressBook } from './address-book.ts'
+import { type BulkLane, openBulkLane } from './bulk-lane.ts'
 import { abortError } from './dial-errors.ts'
 import { dialPeer } from './dialler.ts'
 import type { MeshHost, PeerListener, PeerState, ProtocolLimits } from './host.ts'
 import { type ChannelHandler, serveChannel } from './host-channel.ts'
 import type { Identity } from './identity.ts'
+import { chooseLaneAddress, findHostAndPort } from './lane-address.ts'
 import { type ListeningNode, openNode } from './libp2p-node.ts'
-import { LivePeers, MAX_OUTBOUND_STREAMS } from './live-peers.ts'
+import { LivePeers, MAX_OUTBOUND_STREAMS, type StreamKind } from './live-peers.ts'
 import { answerPing, PING_PROTOCOL } from './peer-probe.ts'
 import { describePeers } from './peer-states.ts'
 import { Redial } from './redial.ts'
@@ -27,6 +30,10 @@ export interface Libp2pHostOptions {
   readonly listen: readonly string[]
   /** What to tell others instead of the addresses listened on. */
   readonly announce: readonly string[]
+  /** Where the bulk lane listens: `HOST:PORT`, `auto` for beside the first of `listen`; null or not told: there is none. */
+  readonly bulk?: string | null
+  /** Peers that may use the bulk lane while they are connected; all unless told. */
+  readonly isLinked?: (peerId: string) => boolean
   readonly log: Log
   /** Unix ms. */
   readonly now?: () => number
@@ -39,20 +46,31 @@ export interface Libp2pHostOptions {
   readonly drainMs?: number
 }
 
+export interface ListeningMeshHost extends MeshHost {
+  /** `HOST:PORT` of the bulk lane. */
+  readonly bulk: string | null
+}
+
 /** Starts listening. @throws BAD_INPUT an address is not one or cannot be listened on */
-export async function openLibp2pHost(options: Libp2pHostOptions): Promise<MeshHost> {
-  const { identity, listen, announce, maxConnections = 1000 } = options
+export async function openLibp2pHost(options: Libp2pHostOptions): Promise<ListeningMeshHost> {
+  const { identity, listen, announce, maxConnections = 1000, bulk = null } = options
   const listening = await openNode({ identity, listen, announce, maxConnections })
   const host = new Libp2pHost(listening, options)
   await host.handle(PING_PROTOCOL, { maxInboundStreams: 4, maxDurationMs: 15_000 }, answerPing)
+  try {
+    if (bulk !== null) await host.openLane(bulk)
+  } catch (error) {
+    await host[Symbol.asyncDispose]()
+    throw error
+  }
   return host
 }
 
-class Libp2pHost implements MeshHost {
+class Libp2pHost implements ListeningMeshHost {
   readonly peerId: string
   readonly #node: Libp2p
   readonly #listening: ListeningNode
-  readonly #announce: readonly string[]
+  readonly #options: Libp2pHostOptions
   readonly #log: Log
   readonly #now: () => number
   readonly #random: () => number
@@ -65,13 +83,14 @@ class Libp2pHost implements MeshHost {
   readonly #protocols = new Set<string>()
   readonly #serving = new Set<Promise<void>>()
   readonly #stopping = new AbortController()
+  #lane: BulkLane | undefined
   #stopped: Promise<void> | undefined
 
   constructor(listening: ListeningNode, options: Libp2pHostOptions) {
     this.peerId = options.identity.peerId
     this.#listening = listening
     this.#node = listening.node
-    this.#announce = options.announce
+    this.#options = options
     this.#log = options.log
     this.#now = options.now ?? Date.now
     this.#random = options.random ?? Math.random
@@ -91,9 +110,36 @@ class Libp2pHost implements MeshHost {
     })
   }
 
+  get bulk(): string | null {
+    return this.#lane?.address ?? null
+  }
+
+  /** Before any protocol that is to use it is handled. @throws BAD_INPUT */
+  async openLane(bulk: string): Promise<void> {
+    const { identity, listen, announce, isLinked = () => true, idleMs = 30_000 } = this.#options
+    const { now = () => performance.now() } = this.#options
+    const lane = await openBulkLane({
+      identity,
+      listen: chooseLaneAddress(bulk, listen),
+      announce,
+      log: this.#log,
+      now,
+      random: this.#random,
+      setTimer: this.#setTimer,
+      idleMs,
+      stopping: this.#stopping.signal,
+      admits: (peerId) => this.#live.isConnected(peerId) && isLinked(peerId),
+      hostsOf: (peerId) => this.#hostsOf(peerId),
+      openStream: (peerId, protocol, signal) => this.#openStream(peerId, { protocol }, signal),
+      onBytes: (peerId, direction, bytes) => this.#live.count(peerId, direction, bytes),
+    })
+    this.#lane = lane
+    await this.handle(BULK_PROTOCOL, { maxInboundStreams: 8, maxDurationMs: 10_000 }, (channel) => lane.answer(channel))
+  }
+
   addresses(): readonly string[] {
-    const own =
-      this.#announce.length > 0 ? this.#announce : this.#listening.listenAddresses().map((each) => each.toString())
+    const { announce } = this.#options
+    const own = announce.length > 0 ? announce : this.#listening.listenAddresses().map((each) => each.toString())
     const suffix = `/p2p/${this.peerId}`
     return own.map((address) => (address.endsWith(suffix) ? address : address + suffix))
   }
@@ -102,6 +148,7 @@ class Libp2pHost implements MeshHost {
     if (this.#protocols.has(protocol)) throw new FeedmeshError('INTERNAL', `${protocol} is handled already`)
     this.#protocols.add(protocol)
     const served = { protocol, limits, handler }
+    if (limits.bulk === true) this.#lane?.serve(served)
     const context = { log: this.#log, setTimer: this.#setTimer, stopping: this.#stopping.signal }
     await this.#node.handle(
       protocol,
@@ -130,13 +177,20 @@ class Libp2pHost implements MeshHost {
 
   async open(peerId: string, protocol: string, signal: AbortSignal, idleMs?: number): Promise<Channel> {
     this.#check(peerId)
+    if (this.#lane?.carries(protocol) !== true) return await this.#openStream(peerId, { protocol, idleMs }, signal)
+    await this.#reach(peerId, signal)
+    const channel = await this.#lane.findChannel(peerId, { protocol, idleMs }, signal)
+    return channel ?? (await this.#openStream(peerId, { protocol, idleMs }, signal))
+  }
+
+  async #openStream(peerId: string, kind: StreamKind, signal: AbortSignal): Promise<Channel> {
     for (const connection of this.#live.connectionsOf(peerId)) {
       try {
-        return await this.#live.open(connection, { protocol, idleMs }, signal)
+        return await this.#live.open(connection, kind, signal)
       } catch (error) {
         // The connection may have died unnoticed; the next one, or a new one, may do.
         if (!isFeedmeshError(error, 'PEER_UNREACHABLE')) throw error
-        this.#log.debug({ peer: peerId, protocol }, error.message)
+        this.#log.debug({ peer: peerId, protocol: kind.protocol }, error.message)
       }
     }
     await this.#dials.join(peerId, this.#book.find(peerId)?.addresses ?? [], signal)
@@ -144,7 +198,18 @@ class Libp2pHost implements MeshHost {
     if (connection === undefined) {
       throw new FeedmeshError('PEER_UNREACHABLE', `${peerId} closed the connection as soon as it was open`)
     }
-    return this.#live.open(connection, { protocol, idleMs }, signal)
+    return this.#live.open(connection, kind, signal)
+  }
+
+  async #reach(peerId: string, signal: AbortSignal): Promise<void> {
+    if (this.#live.isConnected(peerId)) return
+    await this.#dials.join(peerId, this.#book.find(peerId)?.addresses ?? [], signal)
+  }
+
+  #hostsOf(peerId: string): string[] {
+    const connections = this.#live.connectionsOf(peerId)
+    const hosts = connections.map((connection) => findHostAndPort(connection.remoteAddr.toString())?.host)
+    return [...new Set(hosts.filter((host) => host !== undefined))]
   }
 
   keep(peerId: string, addresses: readonly string[]): void {
@@ -174,7 +239,8 @@ class Libp2pHost implements MeshHost {
     this.#book.release(peerId)
     this.#dials.stop(peerId, new FeedmeshError('ABORTED', `${peerId} was released`))
     this.#tag(peerId, false)
-    await this.#drain(this.#live.find(peerId)?.channels ?? [])
+    await this.#drain([...(this.#live.find(peerId)?.channels ?? []), ...(this.#lane?.channels(peerId) ?? [])])
+    this.#lane?.drop(peerId)
     const connections = [...(this.#live.find(peerId)?.connections.keys() ?? [])]
     for (const connection of connections) {
       try {
@@ -208,8 +274,9 @@ class Libp2pHost implements MeshHost {
     this.#dials.close(new FeedmeshError('ABORTED', 'the node is stopping'))
     this.#live[Symbol.dispose]()
     // Streams that are open when the node stops are cut off without a word to either end.
-    await this.#drain(this.#live.channels())
+    await this.#drain([...this.#live.channels(), ...(this.#lane?.channels() ?? [])])
     await this.#within(Promise.all(this.#serving))
+    await this.#within(Promise.resolve(this.#lane?.[Symbol.asyncDispose]()))
     await this.#node.stop()
   }
 
@@ -246,6 +313,7 @@ class Libp2pHost implements MeshHost {
   }
 
   #onPeer(type: 'connected' | 'disconnected', peerId: string): void {
+    this.#lane?.forget(peerId)
     if (type === 'disconnected') {
       this.#redials.get(peerId)?.disconnected()
       return

@@ -122,14 +122,18 @@ export class LivePeers implements Disposable {
         if (peer === undefined) return
         // A ping that leaves proves nothing, and pings are no payload.
         if (direction === 'in' || protocol !== PING_PROTOCOL) peer.movedSinceProbe = true
-        if (protocol === PING_PROTOCOL) return
-        if (direction === 'in') peer.inRate.add(bytes)
-        else peer.outRate.add(bytes)
+        if (protocol !== PING_PROTOCOL) count(peer, direction, bytes)
       },
     })
     peer?.channels.add(channel)
     void channel.closed.then(() => peer?.channels.delete(channel))
     return channel
+  }
+
+  /** Payload that went another way than over a stream; it says nothing about the connections. */
+  count(peerId: string, direction: 'in' | 'out', bytes: number): void {
+    const peer = this.#peers.get(peerId)
+    if (peer !== undefined) count(peer, direction, bytes)
   }
 
   /** Stops measuring; nothing is announced any more. */
@@ -197,4 +201,9 @@ export class LivePeers implements Disposable {
       }
     }
   }
+}
+
+function count(peer: LivePeer, direction: 'in' | 'out', bytes: number): void {
+  if (direction === 'in') peer.inRate.add(bytes)
+  else peer.outRate.add(bytes)
 }

@@ -72,7 +72,7 @@ export class MemoryChannel implements HostChannel {
     return this.#inTurn(async () => {
       for (let at = 0; at < bytes.byteLength; at += MAX_PIECE_BYTES) {
         this.#throwIfClosed()
-        const piece = bytes.subarray(at, at + MAX_PIECE_BYTES)
+        const piece = new Uint8Array(bytes.subarray(at, at + MAX_PIECE_BYTES))
         this.#options.onBytes(this.#local, piece.byteLength)
         this.#movedSinceCheck = true
         this.#other?.arrive(piece)

@@ -175,7 +175,8 @@ export class StreamChannel implements HostChannel {
   async #send(bytes: Uint8Array): Promise<void> {
     for (let at = 0; at < bytes.byteLength; at += MAX_PIECE_BYTES) {
       this.#throwIfClosed()
-      const piece = bytes.subarray(at, at + MAX_PIECE_BYTES)
+      // The muxer keeps what does not fit into the window, and the caller uses the bytes again.
+      const piece = new Uint8Array(bytes.subarray(at, at + MAX_PIECE_BYTES))
       try {
         this.#stream.send(piece)
       } catch (error) {

@@ -4,6 +4,11 @@ import type { SetTimer } from '../../protocols/mesh/progress.ts'
 
 export type { SetTimer }
 
+/** Ms since some moment, which nobody can set. */
+export function elapsedMs(): number {
+  return performance.now()
+}
+
 /** Does not keep the process alive. */
 export const setUnrefTimer: SetTimer = (run, delayMs) => {
   const timer = setTimeout(run, delayMs)

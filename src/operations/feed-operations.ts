@@ -1,6 +1,5 @@
 /** Feeds, as operators handle them. */
 
-import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type FeedId, feedIdText } from '../catalog/charter.ts'
 import { peerIdFromPublicKey } from '../catalog/peer-id.ts'
@@ -13,6 +12,7 @@ import type { IndexKeeper } from '../indexing/index-keeper.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import type { LocalFeed } from '../ledger/registry.ts'
 import type { BlobStore } from '../store/blobs.ts'
+import { replaceFile } from '../store/durable-file.ts'
 import type { AuditLog } from './audit.ts'
 
 export interface FeedOperationsOptions {
@@ -69,8 +69,7 @@ export class FeedOperations {
       publicRead: feed.publicRead,
       maxFileBytes,
       indexKeys: await keeper.createKeys(feed.type, feed.name),
-      keepRecoverySeed: (feedId, seed) =>
-        writeFile(join(recoveryKeys, `${feedId}.key`), seed, { mode: 0o600, flag: 'wx', flush: true }),
+      keepRecoverySeed: (feedId, seed) => replaceFile(join(recoveryKeys, `${feedId}.key`), seed),
     })
     await audit.note(actor, 'feed create', `${feed.name} (${feed.type})`)
     return this.#summary(local)

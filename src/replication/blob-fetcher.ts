@@ -1,5 +1,5 @@
 /**
- * Fetches blobs from a peer over libp2p streams: several streams, several requests under way on each, resumed by offset
+ * Fetches blobs from a peer over channels of the host: several of them, several requests under way on each, resumed by offset
  * after a break and over restarts. Bytes are hashed while they are written; nothing unverified becomes known to the store.
  */
 

@@ -51,7 +51,8 @@ async function answerBlob(
   const length = facts.size - offset
   const reply: BlobReply = { kind: 'bytes', length }
   if (length === 0) return await exchange.replies.send(reply)
-  await exchange.replies.sendWithBytes(reply, await blobs.open(digest, { start: offset, end: facts.size }))
+  await using pieces = await blobs.openPieces(digest, { start: offset, end: facts.size })
+  await exchange.replies.sendWithBytes(reply, pieces)
 }
 
 /** Most blobs are small: one look-up, one write. */
@@ -74,7 +75,7 @@ export async function serveBlobs(
   await serveGuarded<BlobRequest, BlobReply>(host, policy, {
     protocol: BLOB_PROTOCOL,
     verb: 'read',
-    limits: { maxInboundStreams: 16, maxDurationMs: MAX_STREAM_MS },
+    limits: { maxInboundStreams: 16, maxDurationMs: MAX_STREAM_MS, bulk: true },
     shapes: { request: blobRequest, reply: blobReply },
     answer: (request, replies) => answerBlob(stores.registry, stores.blobs, { request, replies }),
   })

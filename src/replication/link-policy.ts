@@ -80,6 +80,11 @@ export class LinkPolicy implements Policy {
       .find((link) => this.#isGood(link.grant, feedId, verb))?.grant
   }
 
+  /** Whether a chain may take the place of the one that is held. Of a feed that is not here yet, nobody can tell. */
+  isFit(chain: readonly Uint8Array[], feedId: FeedId): boolean {
+    return !this.#options.registry.states.has(feedId) || this.#isGood(chain, feedId, 'read')
+  }
+
   #isGood(chain: readonly Uint8Array[], feedId: FeedId, verb: 'read' | 'relay'): boolean {
     const { registry, signer, now } = this.#options
     const state = registry.states.get(feedId)

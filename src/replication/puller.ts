@@ -21,6 +21,7 @@ export interface PullerOptions {
   readonly asker: LinkAsker
   readonly log: Log
   readonly setTimer: SetTimer
+  readonly elapsedMs: () => number
 }
 
 export interface PullRequest {
@@ -41,6 +42,8 @@ export interface LinkHealth {
 const MAX_PROBLEM_BYTES = 1000
 
 const EXCHANGE_TIMEOUT_MS = 30_000
+/** A poll that found nothing new is told to the peer, and written down, this often only. */
+const SAME_AGAIN_MS = 5 * 60_000
 
 const NOTHING_WRONG = { code: '', message: '' }
 const INCOMPLETE = { code: '', message: 'some items could not be fetched; nothing of this state is visible yet' }
@@ -56,6 +59,8 @@ export class Puller {
   readonly #running = new Map<string, Promise<Run>>()
   readonly #health = new Map<string, LinkHealth>()
   readonly #pulls = new Map<string, Pull>()
+  /** What each link's peer was told last, and when. */
+  readonly #told = new Map<string, { readonly what: string; readonly at: number }>()
 
   constructor(options: PullerOptions) {
     this.#options = options
@@ -150,17 +155,21 @@ export class Puller {
   }
 
   async #renewGrant(link: Link, signal: AbortSignal): Promise<void> {
-    const { policy, asker, book, setTimer } = this.#options
+    const { policy, asker, book, setTimer, log } = this.#options
     if (!policy.isRenewalDue(link)) return
     using limit = startTimeLimit(setTimer, EXCHANGE_TIMEOUT_MS, signal)
     const grant = await asker.fetchGrant(link, limit.signal)
+    if (!policy.isFit(grant, feedIdText(link.remote))) {
+      log.warn({ peer: link.peer }, 'the peer gave a grant that does not verify; the one that is held stays')
+      return
+    }
     const current = book.links.find(link.id)
     if (current !== undefined) await book.commit({ links: [{ ...current, grant }] })
   }
 
   /** Writes the outcome into the link and tells the peer; a peer that cannot be told learns it with the next run. */
   async #confirm(link: Link, run: Run, error: FeedmeshError | undefined): Promise<void> {
-    const { book, asker, context, log, setTimer } = this.#options
+    const { book, asker, context, log, setTimer, elapsedMs } = this.#options
     const now = context.now()
     const current = book.links.find(link.id)
     if (current === undefined || current.revokedAt !== null) return
@@ -177,16 +186,24 @@ export class Puller {
       equalAt: problem === null ? now : current.equalAt,
     }
     const view = context.ledger.registry.views.get(feedIdText(link.remote))
+    const what = JSON.stringify([view?.totals.root.hash.toString('hex'), problem])
+    if (run.trigger === 'schedule' && this.#isToldAlready(link.id, what)) return
     if (view !== undefined) {
       try {
         const held = { digest: view.totals.root.hash, entries: view.totals.entries, problem }
         using limit = startTimeLimit(setTimer, EXCHANGE_TIMEOUT_MS)
         const theirs = await asker.confirm(link, held, limit.signal)
         next = { ...next, confirmed: { digest: theirs.digest, entries: theirs.entries, at: now } }
+        this.#told.set(link.id, { what, at: elapsedMs() })
       } catch (unconfirmed) {
         log.debug({ err: unconfirmed, peer: link.peer }, 'the peer could not be told the outcome of a run')
       }
     }
     await book.commit({ links: [next] })
+  }
+
+  #isToldAlready(link: string, what: string): boolean {
+    const told = this.#told.get(link)
+    return told?.what === what && this.#options.elapsedMs() - told.at < SAME_AGAIN_MS
   }
 }

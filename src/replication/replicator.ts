@@ -175,7 +175,9 @@ export class Replicator implements AsyncDisposable {
   async #onConnected(peer: string): Promise<void> {
     const links = this.#options.book.linksWith(peer)
     if (links.length === 0) return
-    await this.#greet(peer)
+    // One greeting tells both ends; before a pull there is one in any case.
+    const isDialler = this.#options.host.peers().find(({ peerId }) => peerId === peer)?.direction === 'outbound'
+    if (isDialler || links.some((link) => this.#mayPull(link))) await this.#greet(peer)
     await this.#recoverFrom(links)
     for (const link of links) this.#pullInBackground(link, 'connect')
   }

@@ -2,7 +2,7 @@
 
 import type { Readable } from 'node:stream'
 import type { Digest } from '../catalog/digest.ts'
-import type { ByteRange } from './blobs.ts'
+import type { BlobPieces, ByteRange } from './blobs.ts'
 
 /** Pieces in which contents are read. */
 export const READ_BYTES = 256 * 1024
@@ -32,6 +32,8 @@ export interface BlobMedium {
   findSize(digest: Digest): Promise<number | undefined>
   /** Undefined when there are no bytes for `digest`. The stream fails with CORRUPT when the bytes end before `range` does. */
   open(digest: Digest, range: ByteRange): Promise<Readable | undefined>
+  /** As `open`, with buffers that are used again. A medium without it has none to spare. */
+  openPieces?(digest: Digest, range: ByteRange): Promise<BlobPieces | undefined>
   remove(digest: Digest): Promise<void>
   /** All that is at a final place. */
   digests(): AsyncIterable<Digest>

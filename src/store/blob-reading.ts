@@ -6,7 +6,7 @@ import { algorithmOf, type Digest } from '../catalog/digest.ts'
 import { asFeedmeshError, FeedmeshError, isFeedmeshError } from '../errors.ts'
 import { decodeBlobFacts, type StoredBlob } from './blob-facts.ts'
 import { type BlobMedium, READ_BYTES } from './blob-medium.ts'
-import type { ByteRange } from './blobs.ts'
+import type { BlobPieces, ByteRange } from './blobs.ts'
 import { keys } from './keys.ts'
 import type { Records } from './records.ts'
 import { asStorageError } from './storage-errors.ts'
@@ -29,6 +29,22 @@ function checkRange(digest: Digest, size: number, range: ByteRange): void {
   throw new FeedmeshError('RANGE', `bytes ${start} to ${end} lie outside ${digest}, which has ${size} bytes`)
 }
 
+class StreamPieces implements BlobPieces {
+  readonly #stream: Readable
+
+  constructor(stream: Readable) {
+    this.#stream = stream
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<Uint8Array> {
+    return this.#stream[Symbol.asyncIterator]()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stream.destroy()
+  }
+}
+
 export class BlobReading {
   readonly #records: Records
   readonly #medium: BlobMedium
@@ -49,6 +65,21 @@ export class BlobReading {
     const { start, end } = range ?? { start: 0, end: stored.size }
     if (stored.place === 'file') return this.#openFile(digest, { start, end })
     return bytesStream((await this.#readInline(digest, stored.size)).subarray(start, end))
+  }
+
+  async openPieces(digest: Digest, range?: ByteRange): Promise<BlobPieces> {
+    const stored = this.#medium.openPieces === undefined ? undefined : await this.find(digest)
+    if (stored?.place !== 'file' || this.#medium.openPieces === undefined) {
+      return new StreamPieces(await this.open(digest, range))
+    }
+    if (range) checkRange(digest, stored.size, range)
+    try {
+      const pieces = await this.#medium.openPieces(digest, range ?? { start: 0, end: stored.size })
+      if (pieces) return pieces
+    } catch (error) {
+      throw asStorageError(error, `cannot open the file of ${digest}`)
+    }
+    throw await this.#lost(digest, 'all bytes')
   }
 
   async read(digest: Digest, maxBytes: number): Promise<Uint8Array> {

@@ -1,4 +1,7 @@
-/** A draft in a file of the staging folder, written in pieces of 512 KiB while the next piece is being filled. */
+/**
+ * A draft in a file of the staging folder, written in pieces of 512 KiB while the next piece is being filled. The disk is told
+ * to begin early, so that little is left to sync at the end.
+ */
 
 import { constants, type FileHandle, open, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
@@ -10,6 +13,8 @@ import { syncFolder } from './folders.ts'
 const PIECE_BYTES = 512 * 1024
 /** Chunks of at least this size are written as they come, without being copied. */
 const DIRECT_BYTES = 128 * 1024
+/** The disk begins to sync whenever so much is new. */
+const SYNC_EVERY_BYTES = 32 * 1024 * 1024
 
 export interface FileDraftPlace {
   readonly file: string
@@ -35,6 +40,10 @@ export class FileDraft implements Draft {
   #filled = 0
   /** The write under way; it reads from `#spare`. */
   #writing: Promise<void> = Promise.resolve()
+  /** The early sync under way. What it fails with is told once only, so it is kept for the last one. */
+  #syncing: Promise<void> | undefined
+  #syncFailure: unknown
+  #unsynced = 0
 
   private constructor(place: FileDraftPlace, handle: FileHandle, size: number) {
     this.#place = place
@@ -60,6 +69,7 @@ export class FileDraft implements Draft {
       await this.#flush()
       await writeAll(this.#opened(), bytes, this.#position)
       this.#position += bytes.length
+      this.#syncEarly(bytes.length)
       return
     }
     if (this.#filled + bytes.length > PIECE_BYTES) await this.#writeBehind()
@@ -96,6 +106,7 @@ export class FileDraft implements Draft {
   }
 
   async discard(): Promise<void> {
+    await this.#syncing
     await this.#writing.catch(() => undefined) // The bytes go away, so it does not matter that some are missing.
     await this.#close()
     await rm(this.#place.file, { force: true })
@@ -114,6 +125,7 @@ export class FileDraft implements Draft {
     this.#writing = writeAll(this.#opened(), full.subarray(0, this.#filled), this.#position)
     this.#writing.catch(() => undefined) // Thrown by the next step, which waits for it.
     this.#position += this.#filled
+    this.#syncEarly(this.#filled)
     this.#filled = 0
     this.#filling = this.#spare
     this.#spare = full
@@ -124,8 +136,24 @@ export class FileDraft implements Draft {
     await this.#writing
   }
 
+  #syncEarly(written: number): void {
+    this.#unsynced += written
+    if (this.#unsynced < SYNC_EVERY_BYTES || this.#syncing !== undefined) return
+    this.#unsynced = 0
+    this.#syncing = this.#opened()
+      .datasync()
+      .catch((error: unknown) => {
+        this.#syncFailure ??= error
+      })
+      .finally(() => {
+        this.#syncing = undefined
+      })
+  }
+
   async #sync(): Promise<void> {
     await this.#flush()
+    await this.#syncing
+    if (this.#syncFailure !== undefined) throw this.#syncFailure
     await this.#opened().datasync()
   }
 

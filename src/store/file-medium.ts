@@ -17,8 +17,9 @@ import { algorithmOf, type Digest, isDigest } from '../catalog/digest.ts'
 import type { ReachFaultPoint } from '../fault-points.ts'
 import type { Log } from '../log.ts'
 import type { BlobMedium, Draft } from './blob-medium.ts'
-import type { ByteRange } from './blobs.ts'
+import type { BlobPieces, ByteRange } from './blobs.ts'
 import { FileDraft } from './file-draft.ts'
+import { FilePieces } from './file-pieces.ts'
 import { openFileStream } from './file-stream.ts'
 import { makeFolder } from './folders.ts'
 import { isAbsent } from './storage-errors.ts'
@@ -98,6 +99,15 @@ export class FileMedium implements BlobMedium {
   async open(digest: Digest, range: ByteRange): Promise<Readable | undefined> {
     try {
       return await openFileStream(this.#blobPath(digest), digest, range)
+    } catch (error) {
+      if (isAbsent(error)) return undefined
+      throw error
+    }
+  }
+
+  async openPieces(digest: Digest, range: ByteRange): Promise<BlobPieces | undefined> {
+    try {
+      return await FilePieces.open(this.#blobPath(digest), digest, range)
     } catch (error) {
       if (isAbsent(error)) return undefined
       throw error

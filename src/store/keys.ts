@@ -131,6 +131,10 @@ export const keys = {
   uploadSession: (feed: number, id: Uint8Array) => table('d', u32(feed), id),
   uploadSessions: (feed: number) => under(table('d', u32(feed))),
 
+  /** What feed types have computed from a feed and can compute again. */
+  note: (feed: number, name: string) => table('j', u32(feed), Buffer.from(name)),
+  notes: (feed: number) => under(table('j', u32(feed))),
+
   /** Configuration and history of replications, tokens, API keys, peers. */
   replication: (id: string) => table('p', Buffer.from(id)),
   replications: () => under(table('p')),

@@ -15,6 +15,7 @@ import type { BlobMedium, Draft } from './blob-medium.ts'
 import { BlobReading } from './blob-reading.ts'
 import {
   type BlobFacts,
+  type BlobPieces,
   type BlobStore,
   type ByteRange,
   type ListedBlob,
@@ -80,6 +81,10 @@ export class MediumBlobs implements BlobStore {
 
   open(digest: Digest, range?: ByteRange): Promise<Readable> {
     return this.#reading.open(digest, range)
+  }
+
+  openPieces(digest: Digest, range?: ByteRange): Promise<BlobPieces> {
+    return this.#reading.openPieces(digest, range)
   }
 
   read(digest: Digest, maxBytes: number): Promise<Uint8Array> {

@@ -46,13 +46,16 @@ export function meshPort(node: { readonly listen: readonly string[] }): number {
   return Number(/^\/ip4\/127\.0\.0\.1\/tcp\/(\d+)/.exec(node.listen[0] ?? '')?.[1])
 }
 
+/** All that these two say to each other is to go through the one proxy that counts. */
+const WITHOUT_LANE = { bulk: null }
+
 /** Two nodes that know nothing of each other yet. */
 export async function startPair(hubFolder: string, spokeFolder: string): Promise<Pair> {
   await using stack = new AsyncDisposableStack()
   const proxy = stack.use(await WireProxy.open())
-  const hub = stack.use(await startNode(hubFolder))
+  const hub = stack.use(await startNode(hubFolder, WITHOUT_LANE))
   proxy.setTarget('127.0.0.1', meshPort(hub))
-  const spoke = stack.use(await startNode(spokeFolder))
+  const spoke = stack.use(await startNode(spokeFolder, WITHOUT_LANE))
   await spoke.child.call('createFeed', spoke.folder, SPOKE_FEED, 'npm')
   const moved = stack.move()
   return { hub, spoke, proxy, [Symbol.asyncDispose]: () => moved.disposeAsync() }

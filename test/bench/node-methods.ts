@@ -2,6 +2,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises'
 import { Packuments } from '../../protocols/feeds/npm/packument.ts'
+import type { Config } from '../../src/config.ts'
 import { dataPaths, initDataFolder, isDataFolder } from '../../src/data-folder.ts'
 import type { NewReplication } from '../../src/http/operations.ts'
 import { stateWrite } from '../../src/ledger/feed-state.ts'
@@ -18,6 +19,7 @@ export interface OpenedNode {
   readonly http: string
   readonly peerId: string
   readonly listen: readonly string[]
+  readonly bulk: string | null
   /** From the call to the running node, s. */
   readonly seconds: number
   /** The data folder was made by the call. */
@@ -83,14 +85,14 @@ export function nodeMethods() {
   }
   const getFeed = (folder: string, feed: string) => getNode(folder).operations.openFeed(feed)
   return {
-    async open(folder: string): Promise<OpenedNode> {
+    async open(folder: string, overrides: Partial<Config> = {}): Promise<OpenedNode> {
       const isNew = !(await isDataFolder(folder))
       if (isNew) await initDataFolder(folder, LOOPBACK)
       const start = performance.now()
-      const node = await openNode({ directory: folder, overrides: {}, log: createLog('info') })
+      const node = await openNode({ directory: folder, overrides, log: createLog('info') })
       const seconds = (performance.now() - start) / 1000
       nodes.set(folder, node)
-      return { http: node.http, peerId: node.peerId, listen: node.listen, seconds, isNew }
+      return { http: node.http, peerId: node.peerId, listen: node.listen, bulk: node.bulk, seconds, isNew }
     },
 
     async close(folder: string): Promise<void> {
@@ -171,6 +173,17 @@ export function nodeMethods() {
 
     async awaitDigest(folder: string, feed: string, digest: string): Promise<Arrival> {
       return await awaitArrival(getNode(folder), feed, digest)
+    },
+
+    /** @returns what the newest run took */
+    async lastRunSeconds(folder: string): Promise<number> {
+      const node = getNode(folder)
+      for (;;) {
+        const [run] = await node.operations.listRuns(1)
+        if (run !== undefined && run.endedAt !== null)
+          return (Date.parse(run.endedAt) - Date.parse(run.startedAt)) / 1000
+        await delay(LOOK_EVERY_MS)
+      }
     },
 
     async countEntries(

@@ -1,6 +1,7 @@
 /** A child process with one node of this checkout. */
 
 import { join } from 'node:path'
+import type { Config } from '../../src/config.ts'
 import { CallChild } from './call-child.ts'
 import type { NodeMethods, OpenedNode } from './node-methods.ts'
 
@@ -16,12 +17,12 @@ export function openNodeProcess(folder: string, nodeOptions: readonly string[] =
 }
 
 /** Starts a process and in it a node on `folder`, which is made when it is not there. */
-export async function startNode(folder: string): Promise<BenchNode> {
+export async function startNode(folder: string, overrides: Partial<Config> = {}): Promise<BenchNode> {
   const profile = process.env.BENCH_PROFILE
   const nodeOptions = profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`]
   const child = openNodeProcess(folder, nodeOptions)
   try {
-    const opened = await child.call('open', folder)
+    const opened = await child.call('open', folder, overrides)
     return {
       ...opened,
       folder,

@@ -7,6 +7,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { announce } from './announce.ts'
+import { blobTransfer } from './blob-transfer.ts'
 import { catchUp } from './catch-up.ts'
 import { dockerBlobs } from './docker-blobs.ts'
 import { type Bench, type Finding, isMet, renderTable } from './findings.ts'
@@ -16,7 +17,9 @@ import { newcomer } from './newcomer.ts'
 import { npmPackument } from './npm-packument.ts'
 import { npmPublish } from './npm-publish.ts'
 import { npmServe } from './npm-serve.ts'
+import { nugetSearch } from './nuget-search.ts'
 import { oneNewVersion } from './one-new-version.ts'
+import { rpmIndex } from './rpm-index.ts'
 import { signedIndex } from './signed-index.ts'
 import { start } from './start.ts'
 
@@ -27,10 +30,13 @@ const BENCHES: readonly Bench[] = [
   npmServe,
   dockerBlobs,
   signedIndex,
+  rpmIndex,
+  nugetSearch,
   start,
   oneNewVersion,
   catchUp,
   newcomer,
+  blobTransfer,
   memory,
 ]
 const RESULTS = resolve(import.meta.dirname, '../../bench/results.json')

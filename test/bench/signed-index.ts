@@ -6,6 +6,8 @@
 import { createDeb } from '../feeds/deb-package.ts'
 import { createFeed, createKey, linkFeed, offerFeed, startNode, type TestNode } from '../support/running-node.ts'
 import { type Bench, type Finding, formatBytes, formatNumber, type Lab } from './findings.ts'
+import { renderRequest } from './http-connection.ts'
+import { measureRate } from './http-load.ts'
 import { meshPort } from './linked-pair.ts'
 import { medianOf, spreadOf, timed } from './samples.ts'
 import { WireProxy } from './wire-proxy.ts'
@@ -97,7 +99,7 @@ async function publish(node: TestNode, key: string, options: { readonly name: st
 const QUIET_MS = 1500
 
 async function run(lab: Lab): Promise<Finding[]> {
-  await using hub = await startNode()
+  await using hub = await startNode({ bulk: null })
   await createFeed(hub, FEED, 'debian')
   lab.say(`writing ${PACKAGES} packages`)
   await fill(hub)
@@ -112,7 +114,7 @@ async function run(lab: Lab): Promise<Finding[]> {
   const anew = await measureAnew(hub, key)
   const alone = await measure(lab, hub, key, undefined)
   await using proxy = await WireProxy.open()
-  await using spoke = await startNode()
+  await using spoke = await startNode({ bulk: null })
   await createFeed(spoke, FEED, 'debian')
   proxy.setTarget('127.0.0.1', meshPort(hub.running))
   const { token = '' } = await offerFeed(hub, FEED)
@@ -122,7 +124,7 @@ async function run(lab: Lab): Promise<Finding[]> {
   const { id } = await linkFeed(spoke, FEED, { addresses, token, everyMs: 3_600_000 })
   await spoke.operations.runReplication(id, {})
   const linked = await measure(lab, hub, key, { spoke, proxy })
-  return [anew, ...alone, ...linked, await measureAnswers(hub, key)]
+  return [anew, ...alone, ...linked, ...(await measureAnswers(hub, key))]
 }
 
 async function measureAnew(hub: TestNode, key: string): Promise<Finding> {
@@ -196,27 +198,41 @@ async function measure(
   ]
 }
 
-async function measureAnswers(hub: TestNode, key: string): Promise<Finding> {
+const CONNECTIONS = 8
+const LOAD_MS = 3000
+
+/** What is asked of an index that is there: by clients that have it, by new ones, and the list itself. */
+async function measureAnswers(hub: TestNode, key: string): Promise<Finding[]> {
   const path = `${hub.url}/debian/${FEED}/dists/stable`
   const headers = { 'x-apikey': key }
-  const seconds: number[] = []
-  let size = 0
-  for (let round = 0; round < ROUNDS; round += 1)
-    seconds.push(
-      await timed(async () => {
-        await (await fetch(`${path}/InRelease`, { headers })).text()
-        size = (await (await fetch(`${path}/main/binary-amd64/Packages.zst`, { headers })).arrayBuffer()).byteLength
-      }),
-    )
-  return {
-    what: 'InRelease and Packages.zst answered',
-    ours: `${formatNumber(medianOf(seconds) * 1000)} ms`,
-    peer: '',
-    ratio: null,
-    target: null,
-    spread: spreadOf(seconds),
-    note: formatBytes(size),
+  const top = await fetch(`${path}/InRelease`, { headers })
+  const date = top.headers.get('last-modified') ?? ''
+  const size = (await (await fetch(`${path}/main/binary-amd64/Packages.gz`, { headers })).arrayBuffer()).byteLength
+  const findings: Finding[] = []
+  for (const [what, file, more, status] of [
+    ['apt update, nothing new', 'InRelease', { 'if-modified-since': date }, 304],
+    ['InRelease', 'InRelease', {}, 200],
+    ['Packages.gz', 'main/binary-amd64/Packages.gz', {}, 200],
+  ] as const) {
+    const url = `${path}/${file}`
+    const requests = [renderRequest({ url, headers: { ...headers, ...more } })]
+    const rates: number[] = []
+    for (let round = 0; round < 3; round += 1)
+      rates.push(await measureRate({ url, requests, connections: CONNECTIONS, durationMs: LOAD_MS, status }))
+    const isLarge = file !== 'InRelease'
+    findings.push({
+      what: `${what}, ${CONNECTIONS} connections`,
+      ours: isLarge
+        ? `${formatNumber((medianOf(rates) * size) / 1024 ** 2)} MiB/s`
+        : `${formatNumber(medianOf(rates))}/s`,
+      peer: '',
+      ratio: null,
+      target: null,
+      spread: spreadOf(rates),
+      note: isLarge ? `${formatBytes(size)} each; load in the same process` : 'load in the same process',
+    })
   }
+  return findings
 }
 
 export const signedIndex: Bench = { name: 'signed-index', about: 'one more package in a signed index of 60,000', run }

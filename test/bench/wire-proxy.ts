@@ -27,9 +27,12 @@ export class WireProxy implements AsyncDisposable {
     server.on('connection', (socket) => this.#accept(socket))
   }
 
-  static async open(): Promise<WireProxy> {
+  /** At a free port of 127.0.0.1 unless told. */
+  static async open(
+    at: { readonly host: string; readonly port: number } = { host: '127.0.0.1', port: 0 },
+  ): Promise<WireProxy> {
     const server = createServer()
-    server.listen(0, '127.0.0.1')
+    server.listen(at.port, at.host)
     await once(server, 'listening')
     return new WireProxy(server)
   }
@@ -67,16 +70,17 @@ export class WireProxy implements AsyncDisposable {
       if (this.delayMs > 0) setTimeout(() => this.#write(from, to, chunk), this.delayMs)
       else this.#write(from, to, chunk)
     })
-    const close = (): void => {
+    // What is still held back goes first.
+    from.on('close', () => {
       this.#sockets.delete(from)
-      to.destroy()
-    }
-    from.on('close', close)
-    from.on('error', close)
+      setTimeout(() => to.destroySoon(), this.delayMs)
+    })
+    from.on('error', () => from.destroy())
   }
 
   #write(from: Socket, to: Socket, chunk: Buffer): void {
-    if (to.destroyed || to.write(chunk)) return
+    // Of several pieces that were held back and are too much, the first has stopped the reading.
+    if (to.destroyed || to.write(chunk) || from.isPaused()) return
     from.pause()
     to.once('drain', () => from.resume())
   }

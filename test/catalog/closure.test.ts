@@ -172,8 +172,10 @@ test('rights to act need every inclusion on some way, and the consent or a worse
 /** Charters by number, made when asked for. */
 function lazyCharters(includesOf: (index: number) => readonly number[], scoped = false) {
   const made = new Map<FeedId, Charter>()
+  const count = { reads: 0 }
   const idAt = (index: number): FeedId => index.toString(16).padStart(64, '0')
   const charterOf = (id: FeedId): Charter => {
+    count.reads += 1
     const known = made.get(id)
     if (known !== undefined) return known
     const index = Number.parseInt(id, 16)
@@ -185,17 +187,12 @@ function lazyCharters(includesOf: (index: number) => readonly number[], scoped =
     made.set(id, charter)
     return charter
   }
-  return { idAt, charterOf }
+  return { idAt, charterOf, count }
 }
 
-function measure(work: () => Closure): { closure: Closure; ms: number } {
-  const start = performance.now()
-  return { closure: work(), ms: performance.now() - start }
-}
-
-test('large graphs are cut at 64 feeds an inclusion and 512 in all, nearest first, in bounded time', () => {
+test('large graphs are cut at 64 feeds an inclusion and 512 in all, nearest first, with a bounded number of steps', () => {
   const wide = lazyCharters((index) => Array.from({ length: 512 }, (_, at) => (index * 7 + at + 1) % 700))
-  const { closure, ms } = measure(() => new Closure(wide.idAt(0), wide.charterOf))
+  const closure = new Closure(wide.idAt(0), wide.charterOf)
   assert.equal(closure.members.size, MAX_CLOSURE + 1)
   const direct = Array.from({ length: 512 }, (_, at) => wide.idAt(at + 1))
   assert.deepEqual(new Set(closure.members.keys()), new Set([wide.idAt(0), ...direct]))
@@ -204,14 +201,14 @@ test('large graphs are cut at 64 feeds an inclusion and 512 in all, nearest firs
   assert.equal(through.members.size, 1 + 1 + MAX_THROUGH_FEEDS)
   const lowest = [...through.members.keys()].filter((id) => Number.parseInt(id, 16) > 3)
   assert.equal(Math.max(...lowest.map((id) => Number.parseInt(id, 16))), 489 + MAX_THROUGH_FEEDS - 3)
-  assert.ok(ms < 10_000, `${ms} ms`)
+  assert.ok(wide.count.reads <= 3 * 700, `${wide.count.reads} charters were read`)
 })
 
-test('feeds that all include each other with a scope of their own take bounded time and memory', () => {
+test('feeds that all include each other with a scope of their own take a bounded number of steps and memory', () => {
   const clique = lazyCharters(() => Array.from({ length: 60 }, (_, at) => at), true)
-  const { closure, ms } = measure(() => new Closure(clique.idAt(0), clique.charterOf))
+  const closure = new Closure(clique.idAt(0), clique.charterOf)
   assert.equal(closure.members.size, 60)
   const ways = [...closure.members.values()].reduce((sum, member) => sum + member.scopes.length, 0)
   assert.ok(ways < 60 * 60 * 16, `${ways} ways`)
-  assert.ok(ms < 20_000, `${ms} ms`)
+  assert.ok(clique.count.reads <= 3 * 60, `${clique.count.reads} charters were read`)
 })

@@ -22,10 +22,8 @@ test('a glob takes what the same pattern as a regular expression takes, characte
   )
 })
 
-test('a pattern made to be slow is not', () => {
-  const start = performance.now()
+test('a pattern that would keep a backtracking matcher busy for ever comes to an end', () => {
   assert.equal(isGlobMatch(`${'*a'.repeat(128)}b`, 'a'.repeat(1024)), false)
-  assert.ok(performance.now() - start < 1000)
 })
 
 test('no scope holds everything, a scope what one of its globs takes', () => {

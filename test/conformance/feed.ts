@@ -7,6 +7,7 @@ import { describe, it, type TestContext } from 'node:test'
 import { type ErrorCode, isFeedmeshError } from '../../src/errors.ts'
 import { type Feed, type FeedRow, type FeedUnit, MAX_META_BYTES, type RowDraft } from '../../src/feeds/feed.ts'
 import type { SealedBlob } from '../../src/store/blobs.ts'
+import { testNotes } from './feed-notes.ts'
 
 /** An empty feed whose files may have up to `MAX_FILE_BYTES`; it goes with the test. */
 export type CreateFeed = (t: TestContext) => Promise<Feed>
@@ -16,6 +17,7 @@ export const MAX_FILE_BYTES = 1024 * 1024
 export function testFeed(implementation: string, createFeed: CreateFeed): void {
   describe(`Feed: ${implementation}`, () => {
     testReading(createFeed)
+    testNotes(createFeed)
     testWriting(createFeed)
     testFiles(createFeed)
     testRefusals(createFeed)

@@ -31,7 +31,7 @@ export async function echo(channel: Channel): Promise<void> {
 
 export async function readAll(channel: Channel): Promise<Buffer> {
   const pieces: Uint8Array[] = []
-  for await (const piece of channel.receive()) pieces.push(piece)
+  for await (const piece of channel.receive()) pieces.push(Buffer.from(piece))
   return Buffer.concat(pieces)
 }
 

@@ -133,7 +133,7 @@ function testStreams(createWorld: CreateWorld): void {
     const reader = new FrameReader(channel.receive())
     assert.equal(Buffer.from((await reader.read(100)) ?? []).toString(), 're: blob?')
     const pieces: Uint8Array[] = []
-    for await (const piece of reader.stream(payload.byteLength)) pieces.push(piece)
+    for await (const piece of reader.stream(payload.byteLength)) pieces.push(Buffer.from(piece))
     assert.ok(Buffer.concat(pieces).equals(payload))
     assert.equal(await reader.read(100), undefined)
   })

@@ -5,6 +5,7 @@ import { randomBytes } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { gunzipSync, gzipSync } from 'node:zlib'
 import { dockerFeedType } from '../../protocols/feeds/docker/feed-type.ts'
 import { parseImageName } from '../../protocols/feeds/docker/image-name.ts'
 import { isFeedmeshError } from '../../src/errors.ts'
@@ -93,13 +94,106 @@ test('what is no image archive is refused, and nothing is stored', async (t) => 
   }
 })
 
-test('a docker-archive is told what to do', async (t) => {
-  const { feed } = await openRegistryBench(t)
-  const tar = await makeTar([
-    ['manifest.json', '[]'],
+/** Members of Docker's older form: `podman save` writes layers as HEX.tar, older dockers as ID/layer.tar, crane packed. */
+function dockerMembers(
+  layers: readonly Buffer[],
+  { tags = ['team/old:v1'], name = (at: number) => `${at}/layer.tar`, fields = {} }: DockerOptions = {},
+): [string, Buffer | string][] {
+  const ids = layers.map((layer) => contentOf(layer[0] === 0x1f ? gunzipSync(layer) : layer).digest)
+  const config = contentOf(
+    JSON.stringify({ architecture: 'amd64', os: 'linux', rootfs: { type: 'layers', diff_ids: ids } }),
+  )
+  const configName = `${config.digest.slice(7)}.json`
+  const entry = { Config: configName, RepoTags: tags, Layers: layers.map((_, at) => name(at)), ...fields }
+  return [
+    ...layers.map((layer, at): [string, Buffer] => [name(at), layer]),
+    [configName, config.bytes],
+    ['manifest.json', JSON.stringify([entry])],
     ['repositories', '{}'],
-  ])
-  await assert.rejects(publish(feed, tar), /skopeo copy docker-archive:FILE oci-archive:/)
+  ]
+}
+
+interface DockerOptions {
+  readonly tags?: readonly string[] | null
+  readonly name?: (at: number) => string
+  readonly fields?: object
+}
+
+interface ReadManifest {
+  readonly config: { readonly digest: string }
+  readonly layers: readonly { readonly mediaType: string; readonly digest: string; readonly size: number }[]
+}
+
+test('a docker-archive becomes an image with a manifest that is the same wherever it is published', async (t) => {
+  const [one, two] = [await openRegistryBench(t), await openRegistryBench(t)]
+  const layers = [randomBytes(90_000), Buffer.alloc(0), gzipSync(randomBytes(2000))]
+  const members = dockerMembers(layers, { tags: ['team/old:v1', 'registry.test:5000/other:v2'] })
+  const digests: unknown[] = []
+  for (const [at, { feed, call }] of [one, two].entries()) {
+    const tar = await makeTar(at === 0 ? members : members.toReversed())
+    assert.deepEqual(await publish(feed, tar), { unit: 'team/old', key: 't/v1' })
+    for (const [unit, tag] of [
+      ['team/old', 'v1'],
+      ['other', 'v2'],
+    ] as const) {
+      const answer = await call('GET', `${unit}/manifests/${tag}`)
+      const manifest = answer.json() as ReadManifest
+      for (const [place, { digest, size, mediaType }] of manifest.layers.entries()) {
+        assert.equal(size, layers[place]?.length)
+        assert.match(mediaType, place === 2 ? /\.tar\+gzip$/ : /\.tar$/)
+        assert.deepEqual((await call('GET', `${unit}/blobs/${digest}`)).rawPayload, layers[place])
+      }
+      const config = await call('GET', `${unit}/blobs/${manifest.config.digest}`)
+      assert.equal(config.json().os, 'linux')
+      digests.push(answer.headers['docker-content-digest'])
+    }
+  }
+  assert.equal(new Set(digests).size, 1)
+})
+
+test('layers of a docker-archive may be links, and its name may be that of the file', async (t) => {
+  const { feed, call } = await openRegistryBench(t)
+  const shared = randomBytes(500)
+  const members = dockerMembers([shared, shared], { tags: null, name: (at) => (at === 0 ? 'a.tar' : 'id/layer.tar') })
+  const tar = await makeTar(
+    members.filter(([name]) => name !== 'id/layer.tar'),
+    [['id/layer.tar', '../a.tar']],
+  )
+  assert.deepEqual(await publish(feed, tar, 'Old-Tools.tar'), { unit: 'old-tools', key: 't/latest' })
+  const { layers } = (await call('GET', 'old-tools/manifests/latest')).json() as ReadManifest
+  assert.deepEqual(
+    layers.map(({ digest }) => digest),
+    [contentOf(shared).digest, contentOf(shared).digest],
+  )
+})
+
+test('a docker-archive that is not what it says is refused, and nothing is stored', async (t) => {
+  const { feed } = await openRegistryBench(t)
+  const layer = randomBytes(300)
+  const members = dockerMembers([layer])
+  const replaced = (name: RegExp, content: string) =>
+    members.map(([member, old]): [string, Buffer | string] => [member, name.test(member) ? content : old])
+  const listing = (fields: object) => dockerMembers([layer], { fields })
+  const refusals: readonly (readonly [string, readonly (readonly [string, Buffer | string])[]])[] = [
+    ['a list of nothing', replaced(/^manifest/, '[]')],
+    ['a list that is none', replaced(/^manifest/, '{}')],
+    ['a list that is no JSON', replaced(/^manifest/, '[')],
+    ['an entry that is none', replaced(/^manifest/, '[7]')],
+    ['an entry without layers', replaced(/^manifest/, '[{"Config":"a.json"}]')],
+    ['a layer with other bytes', replaced(/layer\.tar$/, 'other')],
+    ['a configuration that is no JSON', replaced(/^[0-9a-f]{64}\.json$/, '{')],
+    ['a configuration of other layers', replaced(/^[0-9a-f]{64}\.json$/, '{"rootfs":{"diff_ids":[]}}')],
+    ['a layer that is not there', listing({ Layers: ['9/layer.tar'] })],
+    ['a layer outside', listing({ Layers: ['../../etc/passwd'] })],
+    ['a configuration that is not there', listing({ Config: 'other.json' })],
+    ['a name that is none', listing({ RepoTags: ['Team/../x:v1'] })],
+    ['too many images', replaced(/^manifest/, JSON.stringify(Array.from({ length: 300 }, () => ({}))))],
+  ]
+  for (const [what, changed] of refusals) {
+    const tar = await makeTar(changed)
+    await assert.rejects(publish(feed, tar), (error) => isFeedmeshError(error, 'BAD_PACKAGE', 'BAD_INPUT'), what)
+    assert.deepEqual(await units(feed), [], what)
+  }
 })
 
 test('an archive without a name is called as its file', () => {
@@ -126,9 +220,13 @@ test('archives of skopeo and buildah', { skip: missing('skopeo', 'umoci', 'build
   await bench.ok('buildah', 'copy', container, join(bench.folder, 'hello'), '/hello')
   await bench.ok('buildah', 'commit', container, 'built')
   await bench.ok('buildah', 'push', 'built', 'oci-archive:built.tar:v2')
+  await bench.ok('skopeo', 'copy', 'oci:tools:v1', 'docker-archive:old.tar:team/old:v3')
+  await bench.ok('buildah', 'push', 'built', 'docker-archive:old-built.tar:other/built:v4')
   for (const [file, unit, tag] of [
     ['tools.tar', 'team/tools', 'v1'],
     ['built.tar', 'built', 'v2'],
+    ['old.tar', 'team/old', 'v3'],
+    ['old-built.tar', 'other/built', 'v4'],
   ] as const) {
     const published = await publish(feed, await readFile(join(bench.folder, file)), file)
     assert.deepEqual(published, { unit, key: `t/${tag}` })

@@ -7,6 +7,7 @@ import { createDebianSample } from './debian-sample.ts'
 import { createDockerSample } from './docker-sample.ts'
 import { createNpmSample } from './npm-sample.ts'
 import { createNugetSample } from './nuget-sample.ts'
+import { createRpmSample } from './rpm-sample.ts'
 
 const SAMPLES: Readonly<Record<string, () => Promise<FeedTypeSample>>> = {
   chocolatey: createNugetSample,
@@ -15,6 +16,7 @@ const SAMPLES: Readonly<Record<string, () => Promise<FeedTypeSample>>> = {
   assets: createAssetsSample,
   debian: createDebianSample,
   docker: createDockerSample,
+  rpm: createRpmSample,
 }
 
 it('there is a sample for every feed type', () => {

@@ -87,31 +87,25 @@ describe('nupkg: the archive', () => {
     await refuses(createPackage({ id: 'a', version: '1.0', members: twice }), /two members/)
   })
 
-  it('is refused as a bomb, in no time', async () => {
-    const startedAt = performance.now()
+  it('is refused as a bomb', async () => {
     const bomb = { name: 'bomb', content: Buffer.alloc(1000), isDeflated: true, claimedSize: 4_000_000_000 }
     await refuses(createPackage({ id: 'a', version: '1.0', members: [bomb] }), /unpack to 400000/)
     const nuspec = createNuspec({ id: 'a', version: '1', description: 'x'.repeat(2_000_000) })
     await refuses(createZip([{ name: 'a.nuspec', content: nuspec, isDeflated: true }]), /more than 1048576 bytes/)
     const lying = createZip([{ name: 'a.nuspec', content: nuspec, isDeflated: true, claimedSize: 10 }])
     await refuses(lying, /not a sound zip/)
-    assert.ok(performance.now() - startedAt < 2000)
   })
 
   it('is refused with 100,000 members before they are looked at', async () => {
     const many = Array.from({ length: 100_000 }, (_value, at) => ({ name: `f${at}`, content: '' }))
     const zip = createZip([{ name: 'a.nuspec', content: createNuspec({ id: 'a', version: '1' }) }, ...many])
-    const startedAt = performance.now()
     await assert.rejects(read(zip), (error) => isFeedmeshError(error, 'BAD_PACKAGE'))
-    assert.ok(performance.now() - startedAt < 3000)
   })
 
-  it('is read quickly with 60,000 members', async () => {
+  it('is read with 60,000 members', async () => {
     const many = Array.from({ length: 60_000 }, (_value, at) => ({ name: `f${at}`, content: '' }))
     const zip = createZip([{ name: 'a.nuspec', content: createNuspec({ id: 'a', version: '1' }) }, ...many])
-    const startedAt = performance.now()
     assert.equal((await read(zip)).names.length, 60_001)
-    assert.ok(performance.now() - startedAt < 5000)
   })
 
   it('of Debian is read', async (t) => {

@@ -247,8 +247,15 @@ describe('nuget v2: answers', () => {
     assert.equal((await send('DELETE', 'api/v2/package/lab/7.0')).statusCode, 404)
   })
 
-  it('to malformed queries are errors in the dialect of OData, soon', async (t) => {
-    const { send } = await openGallery(t)
+  for (const [what, packages] of [
+    ['a feed', PACKAGES],
+    ['an empty feed', []],
+  ] as const)
+    it(`to malformed queries of ${what} are errors in the dialect of OData, soon`, async (t) =>
+      refuseQueries(t, packages))
+
+  async function refuseQueries(t: TestContext, packages: readonly PackageSpec[]) {
+    const { send } = await openGallery(t, chocolateyFeedType, packages)
     const filters = [
       'Id eq',
       "Id eq 'x",
@@ -265,6 +272,17 @@ describe('nuget v2: answers', () => {
       "datetime'never' lt Published",
       'Id eq \u0000',
       'Id and Id',
+      'Id',
+      "'x'",
+      '7 or IsPrerelease',
+      'not Published',
+      'Id eq 1',
+      "IsLatestVersion eq 'true'",
+      "Published gt '2020-01-01'",
+      'PackageSize lt true',
+      "substringof('x',IsLatestVersion)",
+      "startswith(PackageSize,'1')",
+      "length(Id) eq 'x'",
     ]
     const queries = [
       ...filters.map((filter) => `$filter=${encodeURIComponent(filter)}`),
@@ -276,7 +294,6 @@ describe('nuget v2: answers', () => {
       '$inlinecount=some',
       '$format=xml',
     ]
-    const startedAt = performance.now()
     for (const query of queries) {
       const answer = await send('GET', `Packages()?${query}`)
       assert.equal(answer.statusCode, 400, query.slice(0, 80))
@@ -285,8 +302,7 @@ describe('nuget v2: answers', () => {
     }
     assert.equal((await send('GET', "Packages(Id='x')")).statusCode, 400)
     assert.equal((await send('GET', 'FindPackagesById()')).statusCode, 400)
-    assert.ok(performance.now() - startedAt < 3000)
-  })
+  }
 })
 
 describe('nuget: pushes', () => {

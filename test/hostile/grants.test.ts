@@ -141,3 +141,22 @@ test('the grants a relay writes name the leaf, follow its own and cannot be writ
     (error) => isFeedmeshError(error, 'NOT_FOUND'),
   )
 })
+
+test('a renewed grant that does not verify does not take the place of the one that is held', async () => {
+  await using stack = new AsyncDisposableStack()
+  const { hub, relay, first, clock, mayLeafRead } = await openChain(stack)
+  const held = relay.book.links.all().find((link) => link.grant.length > 0)!
+  const honest = openObject('grant', grantShape, held.grant[0]!).value
+  const thief = createSeedSigner(Buffer.alloc(32, 7))
+  clock.now += 13 * HOUR
+  const issue = hub.parts.policy.issueGrant.bind(hub.parts.policy)
+  hub.parts.policy.issueGrant = () => [
+    signGrant({ ...honest, notBefore: clock.now, expiresAt: clock.now + HOUR }, thief).bytes,
+  ]
+  assert.equal((await relay.pull(first)).state, 'succeeded')
+  assert.deepEqual(relay.book.links.find(held.id)!.grant, held.grant)
+  assert.ok(mayLeafRead())
+  hub.parts.policy.issueGrant = issue
+  assert.equal((await relay.pull(first)).state, 'succeeded')
+  assert.notDeepEqual(relay.book.links.find(held.id)!.grant, held.grant)
+})

@@ -5,6 +5,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { announcement } from '../../protocols/mesh/announce/messages.ts'
 import { blobReply, blobRequest } from '../../protocols/mesh/blob/messages.ts'
+import { bulkOpening, bulkReply, bulkRequest } from '../../protocols/mesh/bulk/messages.ts'
 import { FrameReader } from '../../protocols/mesh/frames.ts'
 import { helloShape, linkReply, linkRequest, transcriptShape } from '../../protocols/mesh/link/messages.ts'
 import { syncReply, syncRequest } from '../../protocols/mesh/sync/messages.ts'
@@ -141,6 +142,9 @@ const SHAPES: Readonly<Record<string, readonly [shape: unknown, seeds: readonly 
   'link request': [linkRequest, seedsOf('cbor', 'link-request')],
   'link reply': [linkReply, seedsOf('cbor', 'link-reply')],
   'blob request': [blobRequest, seedsOf('cbor', 'blob-request')],
+  'bulk request': [bulkRequest, seedsOf('cbor', 'bulk-request')],
+  'bulk reply': [bulkReply, seedsOf('cbor', 'bulk-reply')],
+  'bulk opening': [bulkOpening, seedsOf('cbor', 'bulk-opening')],
   // One of the seeds has a key of a later version.
   'blob reply': [blobReply, seedsOf('cbor', 'blob-reply')],
 }

@@ -6,6 +6,7 @@ import { join, resolve } from 'node:path'
 import { test } from 'node:test'
 import { announcement } from '../../protocols/mesh/announce/messages.ts'
 import { blobReply, blobRequest } from '../../protocols/mesh/blob/messages.ts'
+import { bulkOpening, bulkReply, bulkRequest } from '../../protocols/mesh/bulk/messages.ts'
 import { errorReply } from '../../protocols/mesh/exchange.ts'
 import { helloShape, linkReply, linkRequest, transcriptShape } from '../../protocols/mesh/link/messages.ts'
 import { syncReply, syncRequest } from '../../protocols/mesh/sync/messages.ts'
@@ -19,7 +20,7 @@ import { joinCodeShape, tokenShape } from '../../src/catalog/token.ts'
 import { readSchemas, renderForm } from '../support/cddl.ts'
 
 const MESH = resolve(import.meta.dirname, '../../protocols/mesh')
-const FILES = ['objects.cddl', ...['link', 'sync', 'blob', 'announce'].map((name) => `${name}/messages.cddl`)]
+const FILES = ['objects.cddl', ...['link', 'sync', 'blob', 'announce', 'bulk'].map((name) => `${name}/messages.cddl`)]
 
 const SHAPES: Readonly<Record<string, { readonly form: ShapeForm }>> = {
   envelope: envelopeShape,
@@ -41,6 +42,9 @@ const SHAPES: Readonly<Record<string, { readonly form: ShapeForm }>> = {
   'blob-request': blobRequest,
   'blob-reply': blobReply,
   announcement,
+  'bulk-request': bulkRequest,
+  'bulk-reply': bulkReply,
+  'bulk-opening': bulkOpening,
 }
 
 const schemas = readSchemas(await Promise.all(FILES.map((file) => readFile(join(MESH, file), 'utf8'))))

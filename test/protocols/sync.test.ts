@@ -3,11 +3,11 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { answerSync } from '../../protocols/mesh/sync/answerer.ts'
 import type { Asking, Target } from '../../protocols/mesh/sync/asker.ts'
 import { compareExactly, compareState } from '../../protocols/mesh/sync/comparison.ts'
 import { type LogRange, replayTail } from '../../protocols/mesh/sync/log-tail.ts'
 import type { SyncReply } from '../../protocols/mesh/sync/messages.ts'
+import { encodeInner } from '../../protocols/mesh/sync/node-form.ts'
 import type { Operation } from '../../src/catalog/operation.ts'
 import { encodeRow, type Row } from '../../src/catalog/row.ts'
 import { isFeedmeshError } from '../../src/errors.ts'
@@ -122,10 +122,9 @@ describe('comparing tries', () => {
     const rows = Array.from({ length: 200 }, (_, index) => rowOf(`v/${index}`, { unit: `${index}` }))
     const [local, remote] = [await MemoryState.of(rows), await MemoryState.of(rows)]
     await remote.change({ puts: [rowOf('v/3', { unit: '3', meta: 'changed' })], drops: [] })
-    const root = { kind: 'nodes' as const, feedId: FEED_ID, stateRoot: local.stateRoot, paths: [''], wide: 0 }
-    const [colliding] = await Array.fromAsync(answerSync(local, root))
+    const colliding = encodeInner((await local.findNode(''))!, remote.stateRoot)
     const ask = askOf(remote, undefined, async function* collide() {
-      yield colliding!
+      yield { kind: 'nodes', nodes: [colliding] }
     })
     const difference = await learn(compareState, { ask, local, target: targetOf(remote) })
     assert.deepEqual(difference, { puts: [], drops: [] })

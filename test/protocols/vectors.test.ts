@@ -4,6 +4,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { announcement } from '../../protocols/mesh/announce/messages.ts'
 import { blobReply, blobRequest } from '../../protocols/mesh/blob/messages.ts'
+import { bulkOpening, bulkReply, bulkRequest } from '../../protocols/mesh/bulk/messages.ts'
 import {
   encodeTranscript,
   hashHello,
@@ -50,6 +51,9 @@ const SHAPES: Readonly<Record<string, Shape<never>>> = {
   'blob-request': blobRequest,
   'blob-reply': blobReply,
   announcement,
+  'bulk-request': bulkRequest,
+  'bulk-reply': bulkReply,
+  'bulk-opening': bulkOpening,
   charter: charterShape,
   manifest: manifestShape,
 } as unknown as Readonly<Record<string, Shape<never>>>

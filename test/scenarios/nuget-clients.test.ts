@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { findNuget, type NugetClient, openNugetBench } from '../clients/nuget/drivers.ts'
-import { installPackages, listPackages, publishPackages } from '../clients/nuget/scenario.ts'
+import { installFromPages, installPackages, listPackages, publishPackages } from '../clients/nuget/scenario.ts'
 import { createFeed, createKey, linkFeed, offerFeed, startNode, type TestNode } from '../support/running-node.ts'
 
 const WAYS: readonly (readonly [NugetClient, 'v2' | 'v3', string])[] = [
@@ -56,6 +56,19 @@ for (const [client, protocol, type] of WAYS) {
       assert.deepEqual(short(await listPackages(bench)), all)
       await installPackages(bench)
       await hub.restart()
+    })
+
+    test('a package of more versions than a page of metadata holds is installed', async (t) => {
+      const { bench, key } = await open(hub, t)
+      await installFromPages(bench, async (content) => {
+        const url = `${hub.url}/nuget/packages/api/v2/package`
+        const answer = await fetch(url, {
+          method: 'PUT',
+          headers: { 'x-nuget-apikey': key },
+          body: new Uint8Array(content),
+        })
+        assert.equal(answer.status, 201)
+      })
     })
 
     test('delete at the hub unlists at the spoke', async (t) => {

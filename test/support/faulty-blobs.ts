@@ -59,6 +59,10 @@ export function failNth(blobs: BlobStore, n: number, error: Error, mode: Failure
       counter.count('read')
       return blobs.open(digest, range)
     },
+    async openPieces(digest: Digest, range?: ByteRange) {
+      counter.count('read')
+      return blobs.openPieces(digest, range)
+    },
     async read(digest: Digest, maxBytes: number) {
       counter.count('read')
       return blobs.read(digest, maxBytes)

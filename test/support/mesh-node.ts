@@ -171,7 +171,7 @@ function createReplication(parts: Parts, stack: AsyncDisposableStack) {
   const servers = (id: FeedId, except: string) =>
     listServers({ book, host, registry: ledger.registry }, id).filter((peer) => peer !== except)
   const context = { streams, ledger, blobs, floor, fetcher, now, reach, isOwn, itemName, servers }
-  const puller = new Puller({ context, book, runs, policy, asker, log, setTimer })
+  const puller = new Puller({ context, book, runs, policy, asker, log, setTimer, elapsedMs })
   const replicator = stack.use(
     new Replicator({ host, book, ledger, puller, asker, catchUp, log, now, elapsedMs, setTimer, random }),
   )

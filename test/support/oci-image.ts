@@ -66,11 +66,13 @@ export function makeIndex(manifests: readonly Content[], fields: object = {}): M
   return { ...contentOf(JSON.stringify(index)), mediaType: INDEX_TYPE, blobs: [] }
 }
 
-/** A tar of an OCI image layout. `members` come as they are given. */
+/** A tar of an image. `members` come as they are given, after symbolic links. */
 export async function makeTar(
   members: readonly (readonly [name: string, content: Buffer | string])[],
+  links: readonly (readonly [name: string, target: string])[] = [],
 ): Promise<Buffer> {
   const archive = pack()
+  for (const [name, linkname] of links) archive.entry({ name, type: 'symlink', linkname })
   for (const [name, content] of members) archive.entry({ name }, Buffer.from(content))
   archive.finalize()
   return await buffer(archive)

@@ -78,6 +78,9 @@ class SwitchedBlobs implements BlobStore {
   has(digests: readonly Digest[]) {
     return this.target.has(digests)
   }
+  openPieces(...wanted: Parameters<BlobStore['openPieces']>) {
+    return this.target.openPieces(...wanted)
+  }
   open(...wanted: Parameters<BlobStore['open']>) {
     return this.target.open(...wanted)
   }

@@ -11,13 +11,14 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { FeedmeshError } from '../../../src/errors.ts'
 import type { Feed } from '../../../src/feeds/feed.ts'
 import type { FeedHost } from '../../../src/feeds/feed-type.ts'
-import { INDEX_ENCODINGS, type IndexEncoding, type IndexFile } from '../../../src/feeds/signed-index.ts'
+import { INDEX_ENCODINGS, type IndexEncoding } from '../../../src/feeds/signed-index.ts'
 import { GrowingBuffer } from '../growing-buffer.ts'
 import { UNTRUSTED_HEADERS } from '../html.ts'
 import { acceptRawBodies, readBody } from '../request-body.ts'
 import { asRequestError } from '../request-error.ts'
 import { findQuery, parseRequestPath } from '../request-path.ts'
 import { serveFile } from '../serve-file.ts'
+import { INDEX_CHANGING, INDEX_FOR_EVER, serveIndexFile } from '../serve-index.ts'
 import { MAX_CHANGES_BYTES, parseChanges, verifyChanges } from './changes.ts'
 import { listPackages, type Placement, parsePlacement, poolPath, type StoredPackage } from './format.ts'
 import { publishDeb } from './publish.ts'
@@ -69,42 +70,14 @@ function notFound({ segments }: Pick<Call, 'segments'>, why: string): FeedmeshEr
   return new FeedmeshError('NOT_FOUND', `no ${JSON.stringify(segments.join('/').slice(0, 200))} here: ${why}`)
 }
 
-/**
- * apt asks with the date of what it has. Only that very date means that it has what is here: a feed that serves another
- * signer's index than before may go back in time.
- */
-function matchDateExactly(request: FastifyRequest, modifiedAtMs: number): void {
-  const since = request.headers['if-modified-since']
-  if (since !== undefined && Date.parse(since) !== Math.floor(modifiedAtMs / 1000) * 1000)
-    delete request.headers['if-modified-since']
-}
-
-function serveIndexFile(
-  { request, reply }: Call,
-  file: IndexFile,
-  options: { readonly contentType: string; readonly cacheControl: string },
-): Promise<FastifyReply> {
-  matchDateExactly(request, file.modifiedAtMs)
-  return serveFile(request, reply, {
-    size: file.size,
-    etag: `"${file.sha256}"`,
-    contentType: options.contentType,
-    modifiedAtMs: file.modifiedAtMs,
-    headers: { 'cache-control': options.cacheControl },
-    open: (range) => file.open(range),
-  })
-}
-
 const CONTENT_TYPES: Readonly<Record<IndexEncoding, string>> = {
   '': 'text/plain; charset=utf-8',
   gz: 'application/gzip',
   zst: 'application/zstd',
 }
-const CHANGING = 'private, no-cache'
-const FOR_EVER = 'private, max-age=31536000, immutable'
 
 async function answerDists(call: Call): Promise<unknown> {
-  const { request, host, segments } = call
+  const { request, reply, host, segments } = call
   const indexes = host.getIndexes(await host.getFeed(request, 'read'))
   const [, suite = '', ...path] = segments
   const hash = findHash(path)
@@ -112,20 +85,29 @@ async function answerDists(call: Call): Promise<unknown> {
     const found = await indexes.findByHash(suite, hash.sha256)
     if (found === undefined || !found.document.startsWith(`${hash.folder}/`))
       throw notFound(call, 'no generation of the index that is kept has it; run apt update again')
-    return serveIndexFile(call, found, { contentType: 'application/octet-stream', cacheControl: FOR_EVER })
+    return serveIndexFile(request, reply, {
+      file: found,
+      contentType: 'application/octet-stream',
+      cacheControl: INDEX_FOR_EVER,
+    })
   }
   const index = await indexes.find(suite)
   if (index === undefined) throw notFound(call, `the feed has no suite ${JSON.stringify(suite.slice(0, 64))} yet`)
   const name = path.join('/')
   const top = index.findTop(name)
-  if (top !== undefined) return serveIndexFile(call, top, { contentType: CONTENT_TYPES[''], cacheControl: CHANGING })
+  if (top !== undefined)
+    return serveIndexFile(request, reply, { file: top, contentType: CONTENT_TYPES[''], cacheControl: INDEX_CHANGING })
   for (const encoding of INDEX_ENCODINGS) {
     const suffix = encoding === '' ? '' : `.${encoding}`
     const file = name.endsWith(suffix)
       ? index.findDocument(name.slice(0, name.length - suffix.length), encoding)
       : undefined
     if (file !== undefined)
-      return serveIndexFile(call, file, { contentType: CONTENT_TYPES[encoding], cacheControl: CHANGING })
+      return serveIndexFile(request, reply, {
+        file,
+        contentType: CONTENT_TYPES[encoding],
+        cacheControl: INDEX_CHANGING,
+      })
   }
   throw notFound(call, 'the suite has no such file')
 }
@@ -143,7 +125,11 @@ async function answerKeys(call: Call): Promise<unknown> {
     throw notFound(call, `the key of the feed is at keys/${feed.name}.asc`)
   const keys = await host.getIndexes(feed).readPublicKeys()
   return reply
-    .headers({ 'content-type': 'application/pgp-keys', 'x-content-type-options': 'nosniff', 'cache-control': CHANGING })
+    .headers({
+      'content-type': 'application/pgp-keys',
+      'x-content-type-options': 'nosniff',
+      'cache-control': INDEX_CHANGING,
+    })
     .send(Buffer.from(keys))
 }
 
@@ -166,7 +152,7 @@ async function answerPool(call: Call): Promise<unknown> {
     etag: `"${file.digest}"`,
     contentType: 'application/vnd.debian.binary-package',
     modifiedAtMs: row.writtenAtMs,
-    headers: { ...UNTRUSTED_HEADERS, 'cache-control': FOR_EVER },
+    headers: { ...UNTRUSTED_HEADERS, 'cache-control': INDEX_FOR_EVER },
     open: (range) => feed.open(row, file, range),
   })
 }

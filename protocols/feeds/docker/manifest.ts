@@ -14,7 +14,8 @@ export const MAX_MANIFEST_BYTES = 8 * 1024 * 1024
 /** A row names up to 4096 files: the manifest itself, and these. */
 export const MAX_NAMED = 4095
 export const INDEX_TYPE = 'application/vnd.oci.image.index.v1+json'
-const IMAGE_TYPE = 'application/vnd.oci.image.manifest.v1+json'
+export const IMAGE_TYPE = 'application/vnd.oci.image.manifest.v1+json'
+export const CONFIG_TYPE = 'application/vnd.oci.image.config.v1+json'
 const ARTIFACT_TYPE = 'application/vnd.oci.artifact.manifest.v1+json'
 const MEDIA_TYPE = /^[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}\/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}$/
 const FOREIGN_LAYER = /^application\/vnd\.(?:oci\.image\.layer\.nondistributable\.|docker\.image\.rootfs\.foreign\.)/

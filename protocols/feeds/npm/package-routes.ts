@@ -1,6 +1,6 @@
 /** Packuments, tarballs, publish, unpublish and search. */
 
-import { hash } from 'node:crypto'
+import { crc32 } from 'node:zlib'
 import { FeedmeshError } from '../../../src/errors.ts'
 import type { Feed, FeedUnit } from '../../../src/feeds/feed.ts'
 import { HotFiles } from '../hot-files.ts'
@@ -12,7 +12,7 @@ import { editPackage, planDeprecations, planReplacement, planUnpublish, planUnpu
 import { type DocumentKind, decodeVersionRecord, renderBaseUrl, renderVersion } from './format.ts'
 import { findTarballVersion, isPackageName, verifyNewName } from './names.ts'
 import { readPackage, resolveTags } from './package-view.ts'
-import { chooseEncoding, Packuments } from './packument.ts'
+import { Packuments } from './packument.ts'
 import type { PathRoute } from './path-router.ts'
 import { MAX_DOCUMENT_BYTES, receiveDocument } from './publish.ts'
 import { PackageSearch, parseSearchQuery } from './search.ts'
@@ -48,9 +48,8 @@ async function answerPackument(call: NpmCall, packuments: Packuments): Promise<u
   const unit = await getUnit(feed, call.parameter('package'))
   const kind = chooseKind(call)
   const baseUrl = host.baseUrl(request)
-  const tag = hash('sha256', `${unit.digest} ${kind} ${baseUrl}`, 'base64url').slice(0, 27)
   // Weak: the same document goes out compressed and plain.
-  const etag = `W/"${tag}"`
+  const etag = `W/"${unit.digest.slice(0, 32)}-${kind}-${crc32(baseUrl).toString(36)}"`
   reply.headers({
     etag,
     vary: 'Accept, Accept-Encoding',
@@ -58,14 +57,12 @@ async function answerPackument(call: NpmCall, packuments: Packuments): Promise<u
     'x-content-type-options': 'nosniff',
   })
   if (kind !== 'write' && isListedEtag(request.headers['if-none-match'] ?? '', etag)) return reply.code(304).send()
-  const plain = await packuments.find({ feed, unit, kind, baseUrl }, 'identity')
-  if (plain === undefined) throw notFound(unit.unit)
-  const encoding = chooseEncoding(request.headers['accept-encoding'], plain.length)
-  const body = encoding === 'gzip' ? await packuments.find({ feed, unit, kind, baseUrl }, encoding) : plain
-  if (encoding === 'gzip') reply.header('content-encoding', 'gzip')
+  const document = await packuments.find({ feed, unit, kind, baseUrl }, request.headers['accept-encoding'])
+  if (document === undefined) throw notFound(unit.unit)
+  if (document.isCompressed) reply.header('content-encoding', 'gzip')
   reply.header('content-type', kind === 'abbreviated' ? ABBREVIATED_TYPE : 'application/json')
-  if (request.method === 'HEAD') return reply.header('content-length', body?.length ?? 0).send()
-  return reply.send(body)
+  if (request.method === 'HEAD') return reply.header('content-length', document.body.length).send()
+  return reply.send(document.body)
 }
 
 function chooseKind({ request }: NpmCall): DocumentKind {

@@ -39,6 +39,12 @@ export interface DocumentRequest {
   readonly baseUrl: string
 }
 
+export interface Packument {
+  readonly body: Buffer
+  /** With gzip. */
+  readonly isCompressed: boolean
+}
+
 export class Packuments {
   readonly #fragments = new ByteCache<VersionFragment>(MAX_FRAGMENT_CACHE_BYTES)
   readonly #documents = new ByteCache<Buffer>(MAX_DOCUMENT_CACHE_BYTES)
@@ -50,16 +56,20 @@ export class Packuments {
     return this.#renderedFragments
   }
 
-  /** The document, or undefined when no version of the package is left. */
-  async find(request: DocumentRequest, encoding: 'identity' | 'gzip'): Promise<Buffer | undefined> {
-    const document = await this.#once(`${cacheKey(request)} identity`, () => this.#render(request))
-    if (document.length === 0) return undefined
-    if (encoding === 'identity') return document
-    return this.#once(`${cacheKey(request)} gzip`, () => gzipAsync(document, { level: 5, chunkSize: GZIP_PIECE_BYTES }))
+  /** The document as the client takes it, or undefined when no version of the package is left. */
+  async find(request: DocumentRequest, acceptEncoding: string | undefined): Promise<Packument | undefined> {
+    const key = cacheKey(request)
+    const plain =
+      this.#documents.find(`${key} identity`) ?? (await this.#once(`${key} identity`, () => this.#render(request)))
+    if (plain.length === 0) return undefined
+    if (chooseEncoding(acceptEncoding, plain.length) === 'identity') return { body: plain, isCompressed: false }
+    const compress = () => gzipAsync(plain, { level: 5, chunkSize: GZIP_PIECE_BYTES })
+    const body = this.#documents.find(`${key} gzip`) ?? (await this.#once(`${key} gzip`, compress))
+    return { body, isCompressed: true }
   }
 
   async #once(key: string, create: () => Promise<Buffer>): Promise<Buffer> {
-    const known = this.#documents.find(key) ?? this.#rendering.get(key)
+    const known = this.#rendering.get(key)
     if (known !== undefined) return known
     const rendering = create()
     this.#rendering.set(key, rendering)
@@ -122,7 +132,7 @@ function renderMember(version: string, { head, tail }: VersionFragment): Version
 }
 
 /** Whether compressing is worth it and the client takes it. */
-export function chooseEncoding(acceptEncoding: string | undefined, bytes: number): 'identity' | 'gzip' {
+function chooseEncoding(acceptEncoding: string | undefined, bytes: number): 'identity' | 'gzip' {
   return bytes >= MIN_GZIP_BYTES &&
     /(?:^|,)\s*(?:x-)?gzip\s*(?:,|$|;\s*q=(?!0(?:\.0*)?\s*(?:,|$)))/i.test(acceptEncoding ?? '')
     ? 'gzip'

@@ -1,7 +1,7 @@
 /** The documents of NuGet's version 2: Atom and JSON of OData 2, the service document and the schema. */
 
 import type { ODataValue } from './odata-filter.ts'
-import type { CatalogVersion } from './package-catalog.ts'
+import type { CatalogVersion } from './package-facts.ts'
 import type { PublishedVersion } from './published-package.ts'
 import { readV2Property, V2_PROPERTIES } from './v2-properties.ts'
 import { escapeXml } from './xml.ts'

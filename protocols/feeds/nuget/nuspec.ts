@@ -3,10 +3,10 @@
  * Chocolatey knows, https://docs.chocolatey.org/en-us/create/create-packages
  */
 
-import { XMLParser, XMLValidator } from 'fast-xml-parser'
-import { FeedmeshError } from '../../../src/errors.ts'
-import { isObject } from '../request-body.ts'
+import { XMLValidator } from 'fast-xml-parser'
+import { FeedmeshError, isFeedmeshError } from '../../../src/errors.ts'
 import { findPackageVersion, type PackageVersion } from './package-version.ts'
+import { parseXml, type XmlElement } from './xml-reader.ts'
 
 export const MAX_NUSPEC_BYTES = 1024 * 1024
 const MAX_ID_LENGTH = 100
@@ -38,33 +38,45 @@ export interface Nuspec {
   readonly packageTypes: readonly string[]
 }
 
-type Element = Readonly<Record<string, unknown>>
-
-/** @throws BAD_PACKAGE */
+/** A manifest that was pushed. @throws BAD_PACKAGE */
 export function parseNuspec(bytes: Uint8Array): Nuspec {
-  const metadata = findMetadata(decodeText(bytes))
+  const text = decodeText(bytes)
+  const nuspec = readText(text)
+  // After the reader, which stops at deep nesting: the validator would list every open element.
+  const verdict = XMLValidator.validate(text)
+  if (verdict !== true)
+    throw new FeedmeshError('BAD_PACKAGE', `the .nuspec is not well-formed XML, see its line ${verdict.err.line}`)
+  return nuspec
+}
+
+/** A manifest that was parsed when it was pushed: what clients read from it is looked at, not each character. @throws BAD_PACKAGE */
+export function decodeNuspec(bytes: Uint8Array): Nuspec {
+  return readText(decodeText(bytes))
+}
+
+function readText(text: string): Nuspec {
+  const metadata = findMetadata(text)
   if (metadata === undefined) throw new FeedmeshError('BAD_PACKAGE', 'the .nuspec has no package/metadata element')
   const fields: Record<string, string> = Object.create(null)
-  for (const name of Object.keys(metadata)) {
-    const text = name.startsWith('@') ? undefined : textOf(metadata[name])
-    if (text !== undefined) fields[name] = text
-  }
+  const first = new Map(metadata.children.toReversed().map((child) => [child.name, child]))
+  for (const [name, { text: content, children }] of first) if (children.length === 0) fields[name] = content.trim()
   const id = parsePackageId(fields.id)
   const version = findPackageVersion(fields.version ?? '')
   if (version === undefined) {
     const shown = JSON.stringify(fields.version?.slice(0, 140)) ?? 'no version'
     throw new FeedmeshError('BAD_PACKAGE', `the .nuspec of ${id} has ${shown}, which NuGet cannot read as a version`)
   }
-  const minClientVersion = metadata['@minClientVersion']
   return {
     id,
     version,
-    originalVersion: (fields.version ?? '').trim(),
+    originalVersion: fields.version ?? '',
     fields,
     tags: (fields.tags ?? '').split(/[\s,;]+/).filter((tag) => tag !== ''),
-    minClientVersion: typeof minClientVersion === 'string' ? decodeEntities(minClientVersion) : undefined,
+    minClientVersion: metadata.attributes.get('minClientVersion'),
     dependencyGroups: readDependencies(metadata),
-    packageTypes: elements(asElement(metadata.packageTypes)?.packageType).flatMap((type) => attribute(type, 'name')),
+    packageTypes: childrenOf(childOf(metadata, 'packageTypes'), 'packageType').flatMap(
+      ({ attributes }) => attributes.get('name') ?? [],
+    ),
   }
 }
 
@@ -94,41 +106,23 @@ function decodeText(bytes: Uint8Array): string {
   }
 }
 
-/** Entities are our own business, so that nothing can be declared: `decodeEntities`. */
-function findMetadata(text: string): Element | undefined {
+function findMetadata(text: string): XmlElement | undefined {
   if (/<!(?:DOCTYPE|ENTITY)/i.test(text)) throw new FeedmeshError('BAD_PACKAGE', 'the .nuspec declares a DOCTYPE')
-  const parser = new XMLParser({
-    ignoreAttributes: false,
-    attributeNamePrefix: '@',
-    parseTagValue: false,
-    parseAttributeValue: false,
-    removeNSPrefix: true,
-    ignoreDeclaration: true,
-    ignorePiTags: true,
-    processEntities: false,
-    cdataPropName: '#cdata',
-    maxNestedTags: 32,
-  })
-  let document: unknown
   try {
-    document = parser.parse(text)
+    const root = parseXml(text)
+    return root.name === 'package' ? childOf(root, 'metadata') : undefined
   } catch (cause) {
-    throw new FeedmeshError('BAD_PACKAGE', 'the .nuspec is not well-formed XML', { cause })
+    if (!isFeedmeshError(cause, 'BAD_INPUT')) throw cause
+    throw new FeedmeshError('BAD_PACKAGE', `the .nuspec is ${cause.message}`, { cause })
   }
-  // After the parser, which stops at deep nesting: the validator would list every open element.
-  const verdict = XMLValidator.validate(text)
-  if (verdict !== true)
-    throw new FeedmeshError('BAD_PACKAGE', `the .nuspec is not well-formed XML, see its line ${verdict.err.line}`)
-  const root = isObject(document) ? asElement(document.package) : undefined
-  return asElement(root?.metadata)
 }
 
-function readDependencies(metadata: Element): DependencyGroup[] {
-  const all = asElement(metadata.dependencies)
-  const flat = elements(all?.dependency).flatMap(readDependency)
-  const groups = elements(all?.group).map((group) => ({
-    targetFramework: attribute(group, 'targetFramework')[0] ?? '',
-    dependencies: elements(group.dependency).flatMap(readDependency),
+function readDependencies(metadata: XmlElement): DependencyGroup[] {
+  const all = childOf(metadata, 'dependencies')
+  const flat = childrenOf(all, 'dependency').flatMap(readDependency)
+  const groups = childrenOf(all, 'group').map((group) => ({
+    targetFramework: group.attributes.get('targetFramework') ?? '',
+    dependencies: childrenOf(group, 'dependency').flatMap(readDependency),
   }))
   const found = flat.length === 0 ? groups : [{ targetFramework: '', dependencies: flat }, ...groups]
   const count = found.reduce((sum, group) => sum + 1 + group.dependencies.length, 0)
@@ -137,12 +131,12 @@ function readDependencies(metadata: Element): DependencyGroup[] {
   return found
 }
 
-function readDependency(element: Element): Dependency[] {
-  const [id] = attribute(element, 'id')
+function readDependency({ attributes }: XmlElement): Dependency[] {
+  const id = attributes.get('id')
   if (id === undefined) return []
   if (!isPackageId(id))
     throw new FeedmeshError('BAD_PACKAGE', `the .nuspec depends on ${JSON.stringify(id.slice(0, 120))}, which is no id`)
-  const [range = ''] = attribute(element, 'version')
+  const range = attributes.get('version') ?? ''
   if (!/^[0-9A-Za-z.+\-*,[\]() ]{0,256}$/.test(range))
     throw new FeedmeshError(
       'BAD_PACKAGE',
@@ -151,36 +145,10 @@ function readDependency(element: Element): Dependency[] {
   return [{ id, range: range.trim() }]
 }
 
-/** A text-only element; undefined for one with children. */
-function textOf(value: unknown): string | undefined {
-  const one: unknown = Array.isArray(value) ? value[0] : value
-  if (typeof one === 'string') return decodeEntities(one).trim()
-  if (!isObject(one) || Object.keys(one).some((name) => !/^[@#]/.test(name))) return undefined
-  const text = typeof one['#text'] === 'string' ? decodeEntities(one['#text']) : ''
-  const sections: unknown[] = Array.isArray(one['#cdata']) ? one['#cdata'] : [one['#cdata']]
-  return (text + sections.filter((section) => typeof section === 'string').join('')).trim()
+function childrenOf(element: XmlElement | undefined, name: string): readonly XmlElement[] {
+  return element?.children.filter((child) => child.name === name) ?? []
 }
 
-function attribute(element: Element, name: string): string[] {
-  const value = element[`@${name}`]
-  return typeof value === 'string' ? [decodeEntities(value)] : []
-}
-
-function elements(value: unknown): Element[] {
-  const all: unknown[] = Array.isArray(value) ? value : [value]
-  return all.flatMap((one) => (isObject(one) ? [one] : typeof one === 'string' ? [{}] : []))
-}
-
-function asElement(value: unknown): Element | undefined {
-  return elements(value)[0]
-}
-
-const NAMED: Readonly<Record<string, string>> = { amp: '&', lt: '<', gt: '>', quot: '"', apos: "'" }
-
-function decodeEntities(text: string): string {
-  return text.replace(/&(?:#(\d{1,7})|#x([0-9a-f]{1,6})|([a-z]{2,4}));/gi, (whole, decimal, hex, name) => {
-    if (name !== undefined) return Object.hasOwn(NAMED, name) ? (NAMED[name] ?? whole) : whole
-    const code = decimal === undefined ? Number.parseInt(hex, 16) : Number(decimal)
-    return code > 0 && code <= 0x10ffff ? String.fromCodePoint(code) : whole
-  })
+function childOf(element: XmlElement, name: string): XmlElement | undefined {
+  return element.children.find((child) => child.name === name)
 }

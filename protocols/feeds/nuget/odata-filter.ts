@@ -16,7 +16,12 @@ export interface ODataFilter {
   readonly id: string | undefined
 }
 
+/** Known before any row is looked at, so that a filter is refused by an empty feed, too. */
+export type ODataType = 'text' | 'number' | 'truth' | 'time'
+
 interface Node {
+  /** `none`: null, which goes with everything. */
+  readonly type: ODataType | 'none'
   readonly evaluate: (read: ReadProperty) => ODataValue
   /** The property that the node reads, lower-cased or not. */
   readonly property?: string
@@ -40,23 +45,33 @@ const OPERATORS: Readonly<Record<string, (order: number) => boolean>> = {
   lt: (order) => order < 0,
   le: (order) => order <= 0,
 }
-const FUNCTIONS: Readonly<Record<string, readonly [number, (...texts: readonly string[]) => ODataValue]>> = {
-  tolower: [1, (text = '') => text.toLowerCase()],
-  toupper: [1, (text = '') => text.toUpperCase()],
-  trim: [1, (text = '') => text.trim()],
-  length: [1, (text = '') => text.length],
-  substringof: [2, (part = '', text = '') => text.includes(part)],
-  startswith: [2, (text = '', part = '') => text.startsWith(part)],
-  endswith: [2, (text = '', part = '') => text.endsWith(part)],
-  indexof: [2, (text = '', part = '') => text.indexOf(part)],
-  concat: [2, (text = '', part = '') => text + part],
+interface TextFunction {
+  /** How many texts it takes. */
+  readonly count: number
+  readonly type: ODataType
+  readonly call: (...texts: readonly string[]) => ODataValue
 }
 
-/** @throws BAD_INPUT */
-export function parseODataFilter(text: string, isProperty: (name: string) => boolean): ODataFilter {
+const FUNCTIONS: Readonly<Record<string, TextFunction>> = {
+  tolower: { count: 1, type: 'text', call: (text = '') => text.toLowerCase() },
+  toupper: { count: 1, type: 'text', call: (text = '') => text.toUpperCase() },
+  trim: { count: 1, type: 'text', call: (text = '') => text.trim() },
+  length: { count: 1, type: 'number', call: (text = '') => text.length },
+  substringof: { count: 2, type: 'truth', call: (part = '', text = '') => text.includes(part) },
+  startswith: { count: 2, type: 'truth', call: (text = '', part = '') => text.startsWith(part) },
+  endswith: { count: 2, type: 'truth', call: (text = '', part = '') => text.endsWith(part) },
+  indexof: { count: 2, type: 'number', call: (text = '', part = '') => text.indexOf(part) },
+  concat: { count: 2, type: 'text', call: (text = '', part = '') => text + part },
+}
+
+type FindType = (property: string) => ODataType | undefined
+
+/** `findType` knows the properties. @throws BAD_INPUT */
+export function parseODataFilter(text: string, findType: FindType): ODataFilter {
   if (text.length > MAX_FILTER_LENGTH) throw malformed(`it has more than ${MAX_FILTER_LENGTH} characters`)
-  const parser = new FilterParser(tokenize(text), isProperty)
+  const parser = new FilterParser(tokenize(text), findType)
   const root = parser.parse()
+  verifyCondition(root, 'it')
   return { isMatch: (read) => root.evaluate(read) === true, id: root.id }
 }
 
@@ -78,13 +93,13 @@ function tokenize(text: string): Token[] {
 
 class FilterParser {
   readonly #tokens: readonly Token[]
-  readonly #isProperty: (name: string) => boolean
+  readonly #findType: FindType
   #at = 0
   #depth = 0
 
-  constructor(tokens: readonly Token[], isProperty: (name: string) => boolean) {
+  constructor(tokens: readonly Token[], findType: FindType) {
     this.#tokens = tokens
-    this.#isProperty = isProperty
+    this.#findType = findType
   }
 
   parse(): Node {
@@ -100,7 +115,8 @@ class FilterParser {
     let left = this.#parseAnd()
     while (this.#takeName('or')) {
       const [a, b] = [left, this.#parseAnd()]
-      left = { evaluate: (read) => asBoolean(a.evaluate(read)) || asBoolean(b.evaluate(read)) }
+      for (const side of [a, b]) verifyCondition(side, 'or')
+      left = { type: 'truth', evaluate: (read) => a.evaluate(read) === true || b.evaluate(read) === true }
     }
     this.#depth -= 1
     return left
@@ -111,8 +127,10 @@ class FilterParser {
     while (this.#takeName('and')) {
       const [a, b] = [left, this.#parseNot()]
       const id = a.id ?? b.id
+      for (const side of [a, b]) verifyCondition(side, 'and')
       left = {
-        evaluate: (read) => asBoolean(a.evaluate(read)) && asBoolean(b.evaluate(read)),
+        type: 'truth',
+        evaluate: (read) => a.evaluate(read) === true && b.evaluate(read) === true,
         ...(id === undefined ? {} : { id }),
       }
     }
@@ -128,7 +146,8 @@ class FilterParser {
     }
     const node = this.#parseComparison()
     if (count === 0) return node
-    return { evaluate: (read) => asBoolean(node.evaluate(read)) !== isNegated }
+    verifyCondition(node, 'not')
+    return { type: 'truth', evaluate: (read) => (node.evaluate(read) === true) !== isNegated }
   }
 
   #parseComparison(): Node {
@@ -138,9 +157,12 @@ class FilterParser {
     if (operator.kind !== 'name' || isTrue === undefined) return left
     this.#at += 1
     const right = this.#parseOperand()
+    if (left.type !== right.type && left.type !== 'none' && right.type !== 'none')
+      throw malformed(`a ${left.type} is compared to a ${right.type}`)
     const order = isVersion(left) || isVersion(right) ? orderVersions : orderValues
     const id = operator.text === 'eq' ? (idOf(left, right) ?? idOf(right, left)) : undefined
     return {
+      type: 'truth',
       evaluate: (read) => isTrue(order(left.evaluate(read), right.evaluate(read))),
       ...(id === undefined ? {} : { id }),
     }
@@ -149,8 +171,8 @@ class FilterParser {
   #parseOperand(): Node {
     const token = this.#peek()
     this.#at += 1
-    if (token.kind === 'text') return constant(token.text)
-    if (token.kind === 'number') return constant(Number(token.text))
+    if (token.kind === 'text') return constant('text', token.text)
+    if (token.kind === 'number') return constant('number', Number(token.text))
     if (token.kind === 'sign' && token.text === '(') {
       const inside = this.#parseOr()
       this.#expect(')')
@@ -161,33 +183,37 @@ class FilterParser {
   }
 
   #parseNamed(name: string): Node {
-    if (name === 'true' || name === 'false') return constant(name === 'true')
-    if (name === 'null') return constant(null)
+    if (name === 'true' || name === 'false') return constant('truth', name === 'true')
+    if (name === 'null') return constant('none', null)
     const next = this.#peek()
     if (name === 'datetime' && next.kind === 'text') {
       this.#at += 1
       const time = Date.parse(/Z$|[+-]\d\d:\d\d$/.test(next.text) ? next.text : `${next.text}Z`)
       if (Number.isNaN(time)) throw malformed(`${JSON.stringify(next.text.slice(0, 40))} is no time`)
-      return constant(time)
+      return constant('time', time)
     }
     if (next.kind === 'sign' && next.text === '(') return this.#parseCall(name)
-    if (!this.#isProperty(name)) throw malformed(`there is no property ${JSON.stringify(name.slice(0, 60))}`)
-    return { evaluate: (read) => read(name), property: name }
+    const type = this.#findType(name)
+    if (type === undefined) throw malformed(`there is no property ${JSON.stringify(name.slice(0, 60))}`)
+    return { type, evaluate: (read) => read(name), property: name }
   }
 
   #parseCall(name: string): Node {
     const found = Object.hasOwn(FUNCTIONS, name) ? FUNCTIONS[name] : undefined
     if (found === undefined) throw malformed(`there is no function ${JSON.stringify(name.slice(0, 60))}`)
-    const [count, call] = found
+    const { count, type, call } = found
     this.#expect('(')
     const given: Node[] = []
     do given.push(this.#parseOr())
     while (this.#takeSign(','))
     this.#expect(')')
     if (given.length !== count) throw malformed(`${name} takes ${count} values, not ${given.length}`)
+    const wrong = given.find((one) => one.type !== 'text' && one.type !== 'none')
+    if (wrong !== undefined) throw malformed(`${name} takes texts, not a ${wrong.type}`)
     const [only] = given
     const property = name === 'tolower' || name === 'toupper' ? only?.property : undefined
     return {
+      type,
       evaluate: (read) => call(...given.map((one) => String(one.evaluate(read) ?? ''))),
       ...(property === undefined ? {} : { property }),
     }
@@ -216,8 +242,14 @@ class FilterParser {
   }
 }
 
-function constant(value: ODataValue): Node {
-  return { evaluate: () => value, literal: value }
+function constant(type: Node['type'], value: ODataValue): Node {
+  return { type, evaluate: () => value, literal: value }
+}
+
+/** @throws BAD_INPUT */
+function verifyCondition({ type }: Node, what: string): void {
+  if (type === 'text' || type === 'number' || type === 'time')
+    throw malformed(`${what} takes a condition, not a ${type}`)
 }
 
 function isVersion({ property }: Node): boolean {
@@ -238,11 +270,6 @@ function orderValues(a: ODataValue, b: ODataValue): number {
 function orderVersions(a: ODataValue, b: ODataValue): number {
   const [x, y] = [a, b].map((value) => (typeof value === 'string' ? findPackageVersion(value) : undefined))
   return x === undefined || y === undefined ? orderValues(a, b) : comparePackageVersions(x, y)
-}
-
-function asBoolean(value: ODataValue): boolean {
-  if (typeof value === 'boolean') return value
-  throw malformed('and, or and not take conditions')
 }
 
 function malformed(why: string): FeedmeshError {

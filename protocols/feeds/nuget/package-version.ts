@@ -7,8 +7,12 @@ import { FeedmeshError } from '../../../src/errors.ts'
 
 const MAX_VERSION_LENGTH = 128
 const MAX_NUMBER = 2 ** 31 - 1
-const PATTERN =
-  /^(\d{1,10})(?:\.(\d{1,10}))?(?:\.(\d{1,10}))?(?:\.(\d{1,10}))?(?:-([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?(?:\+([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?$/
+/** A number in a prerelease label has no needless zeros, as SemVer 2 wants it. */
+const LABEL = '(?:0|[1-9]\\d*|\\d*[A-Za-z-][0-9A-Za-z-]*)'
+const NUMBER = '(\\d{1,10})'
+const PATTERN = new RegExp(
+  `^${NUMBER}(?:\\.${NUMBER})?(?:\\.${NUMBER})?(?:\\.${NUMBER})?(?:-(${LABEL}(?:\\.${LABEL})*))?(?:\\+([0-9A-Za-z-]+(?:\\.[0-9A-Za-z-]+)*))?$`,
+)
 
 export interface PackageVersion {
   /** Major, minor, patch, revision. */

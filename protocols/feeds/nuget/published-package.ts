@@ -3,7 +3,7 @@
 import type { Feed, FeedFile, FeedRow, FeedUnit } from '../../../src/feeds/feed.ts'
 import { ByteCache } from '../byte-cache.ts'
 import { decodeVersionMeta, findPackageKey, PACKAGE_ROLE, unlistedKey } from './format.ts'
-import { type Nuspec, parseNuspec } from './nuspec.ts'
+import { decodeNuspec, type Nuspec } from './nuspec.ts'
 import { comparePackageVersions, findPackageVersion, isSemVer2, type PackageVersion } from './package-version.ts'
 
 const MAX_CACHE_BYTES = 64 * 1024 ** 2
@@ -26,6 +26,8 @@ export interface PublishedVersion extends VersionRow {
 interface VersionRecord {
   readonly nuspec: Nuspec
   readonly sha512: string
+  /** Of the manifest. */
+  readonly bytes: number
 }
 
 /** Rising. */
@@ -41,23 +43,32 @@ export function listVersionRows(unit: FeedUnit): VersionRow[] {
   return found.sort((a, b) => comparePackageVersions(a.version, b.version))
 }
 
-/** Reads what the publishers wrote about versions; keeps what was asked for lately. */
+/** What its publisher wrote about a version: the metadata of its row. @throws CORRUPT, BAD_PACKAGE */
+export function parsePublished(one: VersionRow, meta: Uint8Array): PublishedVersion {
+  return describe(one, decodeRecord(meta))
+}
+
+/** Reads what publishers wrote; keeps what was asked for lately. */
 export class PublishedVersions {
   readonly #records = new ByteCache<VersionRecord>(MAX_CACHE_BYTES)
 
   async read(feed: Feed, one: VersionRow): Promise<PublishedVersion> {
-    const { nuspec, sha512 } = await this.#readRecord(feed, one.row)
-    const ranges = nuspec.dependencyGroups.flatMap(({ dependencies }) => dependencies.map(({ range }) => range))
-    const needsSemVer2 = isSemVer2(nuspec.version) || ranges.some((range) => /\+|-[^,\])]*\./.test(range))
-    return { ...one, version: nuspec.version, nuspec, sha512, isSemVer2: needsSemVer2 }
+    const known = this.#records.find(one.row.digest)
+    if (known !== undefined) return describe(one, known)
+    const record = decodeRecord(await feed.readMeta(one.row))
+    this.#records.set(one.row.digest, record, record.bytes * 4 + 500)
+    return describe(one, record)
   }
+}
 
-  async #readRecord(feed: Feed, row: FeedRow): Promise<VersionRecord> {
-    const known = this.#records.find(row.digest)
-    if (known !== undefined) return known
-    const meta = decodeVersionMeta(await feed.readMeta(row))
-    const record = { nuspec: parseNuspec(meta.nuspec), sha512: meta.sha512 }
-    this.#records.set(row.digest, record, meta.nuspec.length * 4 + 500)
-    return record
-  }
+function decodeRecord(meta: Uint8Array): VersionRecord {
+  const { nuspec, sha512 } = decodeVersionMeta(meta)
+  return { nuspec: decodeNuspec(nuspec), sha512, bytes: nuspec.length }
+}
+
+function describe(one: VersionRow, { nuspec, sha512 }: VersionRecord): PublishedVersion {
+  const needsSemVer2 =
+    isSemVer2(nuspec.version) ||
+    nuspec.dependencyGroups.some(({ dependencies }) => dependencies.some(({ range }) => /\+|-[^,\])]*\./.test(range)))
+  return { ...one, version: nuspec.version, nuspec, sha512, isSemVer2: needsSemVer2 }
 }

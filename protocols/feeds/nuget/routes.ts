@@ -22,7 +22,7 @@ export function registerNugetRoutes(scope: FastifyInstance, host: FeedHost): voi
   acceptRawBodies(scope)
   scope.setErrorHandler((error, request, reply) => sendError(error, request, reply))
   const published = new PublishedVersions()
-  const catalog = new PackageCatalog(published)
+  const catalog = new PackageCatalog()
   const sendPackage = createSendPackage()
   const handle = async (request: FastifyRequest, reply: FastifyReply): Promise<unknown> => {
     const segments = parseRequestPath(request)

@@ -5,7 +5,7 @@
 
 import { FeedmeshError } from '../../../src/errors.ts'
 import { isSemVer2Wanted, type NugetCall, parseCount, parseParameters, sendJson } from './call.ts'
-import type { CatalogPackage, CatalogVersion } from './package-catalog.ts'
+import type { CatalogPackage, CatalogVersion } from './package-facts.ts'
 import { renderContentUrl, renderHiveUrl } from './registration.ts'
 
 const DEFAULT_TAKE = 20
@@ -103,23 +103,25 @@ function parseWindow(parameters: ReadonlyMap<string, string>): [number, number] 
   return [parseCount(parameters.get('skip'), 0, MAX_SKIP), parseCount(parameters.get('take'), DEFAULT_TAKE, MAX_TAKE)]
 }
 
-async function findMatches(packages: AsyncIterable<CatalogPackage>, filter: SearchFilter): Promise<Match[]> {
+async function findMatches(packages: AsyncIterable<readonly CatalogPackage[]>, filter: SearchFilter): Promise<Match[]> {
   const matches: Match[] = []
-  for await (const one of packages) {
-    const versions = visibleVersions(one, filter)
-    const last = versions.at(-1)
-    if (last === undefined || !hasType(last, filter.packageType)) continue
-    const score = scoreOf(last, filter.words)
-    if (score > 0) matches.push({ id: last.id, versions, score })
+  for await (const page of packages) {
+    for (const one of page) {
+      const last = one.versions.findLast((version) => isVisible(version, filter))
+      if (last === undefined || !hasType(last, filter.packageType)) continue
+      const score = scoreOf(last, filter.words)
+      if (score > 0) matches.push({ id: last.id, versions: visibleVersions(one, filter), score })
+    }
   }
   return matches.sort((a, b) => b.score - a.score || (a.id.toLowerCase() < b.id.toLowerCase() ? -1 : 1))
 }
 
+function isVisible(one: CatalogVersion, filter: SearchFilter): boolean {
+  return one.isListed && (filter.isPrereleaseWanted || !one.isPrerelease) && (filter.isSemVer2Wanted || !one.isSemVer2)
+}
+
 function visibleVersions({ versions }: CatalogPackage, filter: SearchFilter): CatalogVersion[] {
-  return versions.filter(
-    (one) =>
-      one.isListed && (filter.isPrereleaseWanted || !one.isPrerelease) && (filter.isSemVer2Wanted || !one.isSemVer2),
-  )
+  return versions.filter((one) => isVisible(one, filter))
 }
 
 /** A package that names no type is a dependency. */

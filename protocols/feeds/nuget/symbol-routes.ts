@@ -11,6 +11,7 @@ import type { NugetCall } from './call.ts'
 import { decodeSymbolsMeta, findPackageKey, SYMBOLS_ROLE, symbolsKey } from './format.ts'
 import { isPackageId } from './nuspec.ts'
 import { openPackageArchive } from './package-archive.ts'
+import type { PackageCatalog } from './package-catalog.ts'
 import { findPackageVersion } from './package-version.ts'
 
 export async function sendSymbols({ request, reply, host }: NugetCall, id: string, version: string): Promise<unknown> {
@@ -38,7 +39,7 @@ export async function answerSymbolFile(
 ): Promise<unknown> {
   const feed = await host.getFeed(request, 'read')
   const id = /^([0-9a-f]{32})ffffffff$/i.exec(key)?.[1]?.toLowerCase()
-  for await (const { unit } of id === undefined ? [] : catalog.listWithSymbols(feed)) {
+  for await (const unit of id === undefined ? [] : listWithSymbols(catalog, feed)) {
     const found = await findSymbolFile(feed, unit, { name: name.toLowerCase(), id: id ?? '' })
     if (found === undefined) continue
     const { row, file, path } = found
@@ -57,6 +58,10 @@ export async function answerSymbolFile(
     'NOT_FOUND',
     `no symbols ${JSON.stringify(name.slice(0, 120))} of that id in feed ${feed.name}`,
   )
+}
+
+async function* listWithSymbols(catalog: PackageCatalog, feed: Feed): AsyncGenerator<string> {
+  for await (const page of catalog.list(feed)) for (const { unit, hasSymbols } of page) if (hasSymbols) yield unit
 }
 
 async function findSymbolFile(

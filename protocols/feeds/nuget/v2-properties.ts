@@ -1,8 +1,8 @@
 /** The properties of a package in NuGet's version 2 and Chocolatey: their types, and what they are of a version. */
 
 import type { DependencyGroup } from './nuspec.ts'
-import type { ODataValue } from './odata-filter.ts'
-import type { CatalogVersion } from './package-catalog.ts'
+import type { ODataType, ODataValue } from './odata-filter.ts'
+import type { CatalogVersion } from './package-facts.ts'
 import type { PublishedVersion } from './published-package.ts'
 
 const UNLISTED_MS = Date.UTC(1900, 0, 1)
@@ -70,6 +70,20 @@ export const V2_PROPERTIES: Readonly<Record<string, EdmType>> = {
 
 export function isV2Property(name: string): boolean {
   return Object.hasOwn(V2_PROPERTIES, name)
+}
+
+const FILTER_TYPES: Readonly<Record<EdmType, ODataType>> = {
+  String: 'text',
+  Boolean: 'truth',
+  Int32: 'number',
+  Int64: 'number',
+  DateTime: 'time',
+}
+
+/** What a filter may compare the property to; undefined for none. */
+export function findV2Type(name: string): ODataType | undefined {
+  const type = isV2Property(name) ? V2_PROPERTIES[name] : undefined
+  return type === undefined ? undefined : FILTER_TYPES[type]
 }
 
 type ReadFacts = (one: CatalogVersion, isSemVer2: boolean) => ODataValue

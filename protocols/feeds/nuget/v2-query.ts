@@ -7,9 +7,9 @@ import type { FastifyRequest } from 'fastify'
 import { FeedmeshError } from '../../../src/errors.ts'
 import { isSemVer2Wanted, parseCount, parseParameters } from './call.ts'
 import { type ODataFilter, parseODataFilter } from './odata-filter.ts'
-import type { CatalogVersion } from './package-catalog.ts'
+import type { CatalogVersion } from './package-facts.ts'
 import { comparePackageVersions } from './package-version.ts'
-import { isV2Property, readCatalogProperty, V2_PROPERTIES } from './v2-properties.ts'
+import { findV2Type, isV2Property, readCatalogProperty, V2_PROPERTIES } from './v2-properties.ts'
 
 const MAX_PAGE = 100
 const MAX_SKIP = 10_000_000
@@ -45,7 +45,7 @@ export function parseV2Query(request: FastifyRequest): V2Query {
   const top = parameters.get('$top')
   return {
     parameters,
-    filter: filter === '' ? undefined : parseODataFilter(filter, isV2Property),
+    filter: filter === '' ? undefined : parseODataFilter(filter, findV2Type),
     orders: parseOrders(parameters.get('$orderby') ?? ''),
     skip: parseCount(parameters.get('$skip'), 0, MAX_SKIP),
     top: top === undefined || top === '' ? undefined : parseCount(top, 0, MAX_SKIP),

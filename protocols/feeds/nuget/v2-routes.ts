@@ -1,6 +1,6 @@
 /**
  * NuGet's protocol version 2, an OData 2 service. Who calls: choco, Debian's nuget, nuget.exe with a v2 source.
- * The exact queries clients send are in README.md.
+ * The exact queries clients send are in test/feeds/nuget-v2.test.ts.
  */
 
 import { FeedmeshError } from '../../../src/errors.ts'
@@ -15,7 +15,7 @@ import {
   type V2Entry,
 } from './atom.ts'
 import { type NugetCall, type NugetHandler, sendDocument, sendJson } from './call.ts'
-import type { CatalogVersion } from './package-catalog.ts'
+import type { CatalogVersion } from './package-facts.ts'
 import { comparePackageVersions, findPackageVersion } from './package-version.ts'
 import { listVersionRows } from './published-package.ts'
 import { parseWords, scoreOf } from './search.ts'
@@ -120,8 +120,8 @@ async function findPackages({ catalog }: NugetCall, feed: Feed, query: V2Query):
   const id = query.filter?.id
   if (id !== undefined) return selectVersions((await catalog.find(feed, id))?.versions ?? [], query)
   const found: CatalogVersion[] = []
-  for await (const { versions } of catalog.list(feed)) {
-    for (const one of selectVersions(versions, query)) found.push(one)
+  for await (const page of catalog.list(feed)) {
+    for (const { versions } of page) for (const one of selectVersions(versions, query)) found.push(one)
   }
   return found
 }

@@ -7,7 +7,7 @@
 import type { NodeRef, TrieEntry } from '../../../src/catalog/trie.ts'
 import { FeedmeshError } from '../../../src/errors.ts'
 import { type HeadReply, HINT_BYTES, type SyncReply, type SyncRequest } from './messages.ts'
-import { encodeInner, encodeLeaf, hintOf } from './node-form.ts'
+import { encodeInner, encodeLeaf, encodeWide, hintOfEntry } from './node-form.ts'
 import { encodeSegment, groupItems } from './segments.ts'
 
 /** The state of one feed as this node serves it. */
@@ -36,9 +36,8 @@ async function* answerNodes(
   const nodes: Uint8Array[] = []
   for (const slot of paths) {
     const node = await state.findNode(slot)
-    nodes.push(
-      node === undefined ? encodeLeaf(await state.entries(slot)) : encodeInner(node.path, node.children, wide === 1),
-    )
+    if (node === undefined) nodes.push(encodeLeaf(await state.entries(slot), state.stateRoot))
+    else nodes.push(wide === 1 ? encodeWide(node) : encodeInner(node, state.stateRoot))
   }
   yield { kind: 'nodes', nodes }
 }
@@ -59,7 +58,7 @@ async function* wantedRows(
       ),
     )
     const places = (await state.entries(path))
-      .filter((entry) => wanted.has(hintOf(entry).toString('hex')))
+      .filter((entry) => wanted.has(hintOfEntry(entry, state.stateRoot)))
       .map((entry) => entry.place.toString('hex'))
     const chosen = new Set(places)
     for await (const [place, row] of state.rows(path, null))

@@ -3,8 +3,8 @@
 import { innerHash, LEAF_ENTRIES, type NodeRef } from '../../../src/catalog/trie.ts'
 import { FeedmeshError } from '../../../src/errors.ts'
 import { type Asking, receiveRow, segmentsOf } from './asker.ts'
-import { HASH_BYTES, HINT_BYTES, MAX_PATHS, MAX_WANTED_ROWS } from './messages.ts'
-import { decodeNode, hintOf, type RemoteChild, type RemoteNode } from './node-form.ts'
+import { MAX_PATHS, MAX_WANTED_ROWS } from './messages.ts'
+import { decodeNode, hintOfEntry, isNameOf, type RemoteChild, type RemoteNode } from './node-form.ts'
 import { MAX_SUBTREE_ENTRIES, type Subtree, SubtreeFetch } from './subtrees.ts'
 
 /** From this many entries on, and with less than half of them here, a subtree is asked for whole. */
@@ -95,13 +95,13 @@ class Comparison {
         'PEER_INVALID',
         `sync: ${countOf(node)} entries under ${slot.path || 'the root'}, not ${slot.count}`,
       )
-    if (slot.wide) verifyWide(slot, node)
+    if (slot.wide) verifyWide(slot, node, this.#asking.target.stateRoot)
     if (node.kind === 'inner') return await this.#compareInner(slot.path, node)
-    const { local, sink } = this.#asking
+    const { local, sink, target } = this.#asking
     const missing = new Set(node.kind === 'leaf' ? node.hints.map((hint) => hint.toString('hex')) : [])
     const gone: Buffer[] = []
     for (const entry of await local.entries(slot.path))
-      if (!missing.delete(hintOf(entry).toString('hex'))) gone.push(entry.place)
+      if (!missing.delete(hintOfEntry(entry, target.stateRoot))) gone.push(entry.place)
     await sink.drop(gone)
     if (missing.size > 0)
       this.#wanted.push({ path: slot.path, hints: [...missing].map((hint) => Buffer.from(hint, 'hex')) })
@@ -110,12 +110,12 @@ class Comparison {
   async #compareInner(slot: string, node: InnerNode): Promise<void> {
     if (!node.path.startsWith(slot))
       throw new FeedmeshError('PEER_INVALID', `sync: trie node ${node.path} sent for ${slot}`)
-    const { local } = this.#asking
+    const { local, target } = this.#asking
     if (local.count > 0) await this.#dropOutside(slot, node)
     for (const child of node.children) {
       const path = node.path + child.nibble.toString(16)
       const here = local.count === 0 ? undefined : await local.findRef(path)
-      const isSame = here?.count === child.count && here.hash.subarray(0, child.hash.length).equals(child.hash)
+      const isSame = here?.count === child.count && isNameOf(child.hash, here.hash, target.stateRoot)
       if (!isSame) this.#plan({ path, count: child.count, hash: child.hash }, here?.count ?? 0)
     }
   }
@@ -153,7 +153,7 @@ class Comparison {
     for await (const items of segmentsOf(main({ kind: 'rows', feedId, stateRoot, wants }))) {
       const rows = items.map((encoded) => receiveRow(encoded, local.salt))
       for (const one of rows)
-        if (!hints.has(hintOf(one).toString('hex')))
+        if (!hints.has(hintOfEntry(one, stateRoot)))
           throw new FeedmeshError('PEER_INVALID', `sync: row ${one.row.key} of ${one.row.unit} was not asked for`)
       received += rows.length
       if (received > count) break
@@ -188,17 +188,16 @@ function placesOutside(slot: string, node: InnerNode): string[] {
 }
 
 /** @throws PEER_INVALID when the node is not the one that its parent names, as far as the parent's hash tells */
-function verifyWide(slot: Slot, node: RemoteNode): void {
+function verifyWide(slot: Slot, node: RemoteNode, stateRoot: Uint8Array): void {
   if (node.kind === 'inner' && node.wide) {
     const children = node.children.map((child) => refOfChild(node.path, child))
-    if (innerHash({ path: node.path, children }).subarray(0, slot.hash.length).equals(slot.hash)) return
+    if (isNameOf(slot.hash, innerHash({ path: node.path, children }), stateRoot)) return
   }
   throw new FeedmeshError('PEER_INVALID', `sync: not the trie node that is under ${slot.path || 'the root'}`)
 }
 
-function refOfChild(path: string, { nibble, leaf, count, hash }: RemoteChild): NodeRef {
-  if (hash.length !== HASH_BYTES) throw new FeedmeshError('PEER_INVALID', `sync: a hash of ${HINT_BYTES} bytes`)
-  return { path: path + nibble.toString(16), leaf, count, hash }
+function refOfChild(path: string, { nibble, count, hash }: RemoteChild): NodeRef {
+  return { path: path + nibble.toString(16), leaf: count <= LEAF_ENTRIES, count, hash }
 }
 
 /** By comparing tries. What the sink was given leads to the target's root if the peer was honest, unless hints collide. */

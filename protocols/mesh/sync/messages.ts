@@ -25,7 +25,7 @@ export const MAX_HEAD_TAIL_BYTES = 64 * 1024
 /** Raw bytes of a frame with one large row. */
 const MAX_RAW_BYTES = MAX_ROW_BYTES + 8
 /** Length of the hints by which trie nodes and entries are compared before the whole root is checked. */
-export const HINT_BYTES = 8
+export const HINT_BYTES = 4
 /** Length of the hashes in wide nodes, which prove each other from the signed root on. */
 export const HASH_BYTES = 32
 

@@ -3,12 +3,15 @@
  * repetition, never a wrong state, because the whole root is recomputed before anything is adopted.
  *
  *   empty = 00
- *   leaf  = 01 hint(8)*                                        one an entry, in order of place
- *   inner = 02 pathLen(1) path (nibble·2+leaf(1) count(1…7) hash(8))*
- *   wide  = 03 pathLen(1) path (nibble·2+leaf(1) count(1…7) hash(32))*
+ *   leaf  = 01 hint(4)*                                        one an entry, in order of place
+ *   inner = 02 pathLen(1) path present(2) (count(1…7) hint(4))*
+ *   wide  = 03 pathLen(1) path present(2) (count(1…7) hash(32))*
  *
+ * `present` has a bit for each child that is there, the highest for nibble 0; a child of up to 32 entries is a leaf.
  * `count` has seven bits a byte, the lowest first; all bytes but its last have the highest bit set, and the last is not 0.
- * A wide node is proved by the hash that its parent, or the manifest, names it by.
+ * A hint is four bytes of a hash, from a position that the state's root decides: so nobody can prepare entries that share
+ * one, and two that happen to do so no longer do in the next state. A wide node is proved by the hash that its parent, or
+ * the manifest, names it by.
  */
 
 import { sha256 } from '../../../src/catalog/digest.ts'
@@ -19,9 +22,8 @@ import { HASH_BYTES, HINT_BYTES } from './messages.ts'
 
 export interface RemoteChild {
   readonly nibble: number
-  readonly leaf: boolean
   readonly count: number
-  /** Whole in a wide node, else its first bytes. */
+  /** Whole in a wide node, else its hint. */
   readonly hash: Buffer
 }
 
@@ -30,14 +32,27 @@ export type RemoteNode =
   | { readonly kind: 'leaf'; readonly hints: readonly Buffer[] }
   | { readonly kind: 'inner'; readonly path: string; readonly wide: boolean; readonly children: readonly RemoteChild[] }
 
-/** Stands for an entry, place and digest. */
-export function hintOf(entry: TrieEntry): Buffer {
-  return sha256(Uint8Array.of(0x17), entry.place, entry.digest).subarray(0, HINT_BYTES)
+/** What stands for a hash of 32 bytes while tries of the state `stateRoot` are compared. */
+export function hintOf(hash: Uint8Array, stateRoot: Uint8Array): Uint8Array {
+  const at = (stateRoot[0] ?? 0) % (HASH_BYTES - HINT_BYTES + 1)
+  return hash.subarray(at, at + HINT_BYTES)
 }
 
-export function encodeLeaf(entries: readonly TrieEntry[]): Uint8Array {
+/** Whether `name`, a whole hash or a hint, is that of `hash`. */
+export function isNameOf(name: Uint8Array, hash: Uint8Array, stateRoot: Uint8Array): boolean {
+  return Buffer.compare(name, name.length === HASH_BYTES ? hash : hintOf(hash, stateRoot)) === 0
+}
+
+/** Stands for an entry, place and digest. In hex digits. */
+export function hintOfEntry(entry: TrieEntry, stateRoot: Uint8Array): string {
+  const hash = sha256(Uint8Array.of(0x17), entry.place, entry.digest)
+  return Buffer.from(hintOf(hash, stateRoot)).toString('hex')
+}
+
+export function encodeLeaf(entries: readonly TrieEntry[], stateRoot: Uint8Array): Uint8Array {
   if (entries.length === 0) return Uint8Array.of(0)
-  return Buffer.concat([Uint8Array.of(1), ...entries.map(hintOf)])
+  const hints = entries.map((entry) => hintOfEntry(entry, stateRoot)).join('')
+  return Buffer.concat([Uint8Array.of(1), Buffer.from(hints, 'hex')])
 }
 
 /** Bytes of a count: up to 2^48 - 1. */
@@ -68,14 +83,28 @@ function decodeCount(reader: BinaryReader): number {
   }
 }
 
-export function encodeInner(path: string, children: readonly NodeRef[], wide = false): Uint8Array {
-  const hashBytes = wide ? HASH_BYTES : HINT_BYTES
-  const parts = children.flatMap((child) => [
-    Uint8Array.of(nibbleAfter(path, child) * 2 + (child.leaf ? 1 : 0)),
-    encodeCount(child.count),
-    child.hash.subarray(0, hashBytes),
-  ])
-  return Buffer.concat([Uint8Array.of(wide ? 3 : 2), packPath(path), ...parts])
+interface Inner {
+  readonly path: string
+  readonly children: readonly NodeRef[]
+}
+
+function encodeChildren(
+  kind: number,
+  { path, children }: Inner,
+  shorten: (hash: Uint8Array) => Uint8Array,
+): Uint8Array {
+  let present = 0
+  for (const child of children) present |= 0x8000 >> nibbleAfter(path, child)
+  const parts = children.flatMap((child) => [encodeCount(child.count), shorten(child.hash)])
+  return Buffer.concat([Uint8Array.of(kind), packPath(path), Uint8Array.of(present >> 8, present & 0xff), ...parts])
+}
+
+export function encodeInner(node: Inner, stateRoot: Uint8Array): Uint8Array {
+  return encodeChildren(2, node, (hash) => hintOf(hash, stateRoot))
+}
+
+export function encodeWide(node: Inner): Uint8Array {
+  return encodeChildren(3, node, (hash) => hash)
 }
 
 function splitHints(data: Buffer): Buffer[] {
@@ -95,18 +124,14 @@ function decodeInner(reader: BinaryReader, wide: boolean): RemoteNode {
   const path = packed.slice(0, nibbles)
   if (packed.length > nibbles && !packed.endsWith('0'))
     throw new FeedmeshError('PEER_INVALID', 'sync: the path of a trie node is not padded with 0')
+  const present = reader.uint(2)
   const children: RemoteChild[] = []
-  while (reader.rest > 0) {
-    const code = reader.uint(1)
-    const nibble = code >> 1
-    if (nibble > 15 || nibble <= (children.at(-1)?.nibble ?? -1))
-      throw new FeedmeshError('PEER_INVALID', 'sync: children of a trie node out of order')
+  for (let nibble = 0; nibble < 16; nibble += 1) {
+    if ((present & (0x8000 >> nibble)) === 0) continue
     const count = decodeCount(reader)
-    const leaf = code % 2 === 1
-    if (leaf !== count <= LEAF_ENTRIES)
-      throw new FeedmeshError('PEER_INVALID', `sync: a ${leaf ? 'leaf' : 'node'} of ${count} entries`)
-    children.push({ nibble, leaf, count, hash: Buffer.from(reader.take(wide ? HASH_BYTES : HINT_BYTES)) })
+    children.push({ nibble, count, hash: Buffer.from(reader.take(wide ? HASH_BYTES : HINT_BYTES)) })
   }
+  if (reader.rest > 0) throw new FeedmeshError('PEER_INVALID', 'sync: bytes after the last child of a trie node')
   if (children.length < 2)
     throw new FeedmeshError('PEER_INVALID', 'sync: an inner trie node with fewer than two children')
   return { kind: 'inner', path, wide, children }

@@ -6,6 +6,7 @@
 import { buildTrie, LEAF_ENTRIES } from '../../../src/catalog/trie.ts'
 import { asFeedmeshError, FeedmeshError } from '../../../src/errors.ts'
 import { type Ask, type Asking, type ReceivedRow, receiveRow, segmentsOf } from './asker.ts'
+import { isNameOf } from './node-form.ts'
 
 /** Rows of one request: larger subtrees are asked for in parts. */
 export const MAX_SUBTREE_ENTRIES = 4096
@@ -17,7 +18,7 @@ const MAX_LANES = 3
 export interface Subtree {
   readonly path: string
   readonly count: number
-  /** The whole hash of its node, or the first bytes of it. */
+  /** The whole hash of its node, or a hint of it. */
   readonly hash: Buffer
 }
 
@@ -78,13 +79,14 @@ export class SubtreeFetch {
 
   async #take(ask: Ask, task: Task): Promise<void> {
     await this.#receive(ask, task)
-    if (!isSubtree(task) && task.isMixed) {
+    const { stateRoot } = this.#asking.target
+    if (!isSubtree(task, stateRoot) && task.isMixed) {
       task.rows = []
       task.isMixed = false
       await this.#receive(ask, task)
     }
     const { path, rows } = task
-    if (!isSubtree(task)) {
+    if (!isSubtree(task, stateRoot)) {
       task.rows = []
       throw new FeedmeshError('PEER_INVALID', `sync: the rows under ${path || 'the root'} are not those of the trie`)
     }
@@ -137,7 +139,6 @@ function verifyNext({ path, count, rows }: Task, { place, row }: ReceivedRow): v
     )
 }
 
-function isSubtree({ path, count, hash, rows }: Task): boolean {
-  if (rows.length !== count) return false
-  return buildTrie(rows, path).hash.subarray(0, hash.length).equals(hash)
+function isSubtree({ path, count, hash, rows }: Task, stateRoot: Uint8Array): boolean {
+  return rows.length === count && isNameOf(hash, buildTrie(rows, path).hash, stateRoot)
 }

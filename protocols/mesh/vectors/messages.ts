@@ -1,7 +1,8 @@
 /** One of every message of the protocols. */
 
 import { announcement, type Announcement } from '../announce/messages.ts'
-import { type BlobReply, type BlobRequest, blobReply, blobRequest } from '../blob/messages.ts'
+import { BLOB_PROTOCOL, type BlobReply, type BlobRequest, blobReply, blobRequest } from '../blob/messages.ts'
+import { type BulkReply, type BulkRequest, bulkOpening, bulkReply, bulkRequest } from '../bulk/messages.ts'
 import { type LinkReply, type LinkRequest, linkReply, linkRequest } from '../link/messages.ts'
 import { type SyncReply, type SyncRequest, syncReply, syncRequest } from '../sync/messages.ts'
 import { encodeCbor, type Shape } from '../../../src/catalog/cbor.ts'
@@ -58,6 +59,9 @@ const LINK_REPLIES: readonly LinkReply[] = [
 const BLOB_REQUESTS: readonly BlobRequest[] = [{ kind: 'get', feedId, unit: 'left-pad', key: 'v/1.0.0', digest, offset: 65_536 }]
 const BLOB_REPLIES: readonly BlobReply[] = [error, { kind: 'bytes', length: 38_681 }]
 
+const BULK_REQUESTS: readonly BulkRequest[] = [{ kind: 'find' }]
+const BULK_REPLIES: readonly BulkReply[] = [error, { kind: 'lane', port: 8626, addresses: ['hub.example:8626', '[2001:db8::1]:8626'], protocols: [BLOB_PROTOCOL] }]
+
 const ANNOUNCEMENT: Announcement = { feedId, epoch: MANIFEST.epoch, seq: MANIFEST.seq, refresh: MANIFEST.refresh, hash: current.hash, manifest: current.bytes }
 
 /** Bytes that are nearly a message. */
@@ -103,6 +107,9 @@ export function messageVectors(): Vector[] {
     ...messagesOf('blob/vectors/messages', 'blob-request', blobRequest, BLOB_REQUESTS),
     ...messagesOf('blob/vectors/messages', 'blob-reply', blobReply, BLOB_REPLIES),
     accept('announce/vectors', 'announcement', { shape: 'announcement', of: announcement, value: ANNOUNCEMENT }),
+    ...messagesOf('bulk/vectors/messages', 'bulk-reply', bulkReply, BULK_REPLIES),
+    ...BULK_REQUESTS.map((value) => accept('bulk/vectors/messages', `bulk-request-${value.kind}`, { shape: 'bulk-request', of: bulkRequest, value })),
+    accept('bulk/vectors/messages', 'bulk-opening', { shape: 'bulk-opening', of: bulkOpening, value: { protocol: BLOB_PROTOCOL } }),
     pathVector(),
     laterKey(),
   ]

@@ -50,3 +50,27 @@ export async function installPackages({ folder, ok }: NugetBench): Promise<void>
   const text = await readFile(join(folder, 'installed', library, 'content/readme.txt'), 'utf8')
   assert.match(text, new RegExp(`^Acme.Lib ${version.replaceAll('.', '\\.')}\n`))
 }
+
+/** Pushes more versions than a page of a package's metadata holds, and installs the newest, and one of the first page. */
+export async function installFromPages(
+  { folder, ok }: NugetBench,
+  push: (content: Buffer) => Promise<void>,
+): Promise<void> {
+  for (let at = 0; at < 70; at += 1) await push(createPackage({ id: 'Many', version: `1.${at}.0` }))
+  const tool = {
+    id: 'needs.many',
+    version: '1.0.0',
+    more: '<dependencies><dependency id="Many" version="[1.68.0,1.69.0)" /></dependencies>',
+  }
+  await push(createPackage(tool))
+  for (const [id, version, installed] of [
+    ['Many', '', 'many.1.69.0'],
+    ['Many', '1.3.0', 'many.1.3.0'],
+    ['needs.many', '', 'many.1.68.0'],
+  ] as const) {
+    const exact = version === '' ? [] : ['-Version', version]
+    await ok('install', id, ...exact, '-OutputDirectory', installed, '-NoCache')
+    const names = (await readdir(join(folder, installed))).map((name) => name.toLowerCase())
+    assert.ok(names.includes(installed), `${id} ${version}: ${names.join(' ')}`)
+  }
+}
