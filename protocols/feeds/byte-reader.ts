@@ -40,11 +40,13 @@ export class ByteReader implements Disposable {
     }
   }
 
-  /** Reads up to the end. */
-  async drain(): Promise<void> {
+  /** All that is left. */
+  async *takeRest(): AsyncGenerator<Buffer> {
     while (await this.#fill()) {
-      this.#position += this.#piece.length
+      const piece = this.#piece
       this.#piece = Buffer.alloc(0)
+      this.#position += piece.length
+      yield piece
     }
   }
 

@@ -20,6 +20,11 @@ function decodeSegment(segment: string): string {
   }
 }
 
+/** For paths below a feed that nothing is at. */
+export function pathNotFound(segments: readonly string[], why: string): FeedmeshError {
+  return new FeedmeshError('NOT_FOUND', `no ${JSON.stringify(segments.join('/').slice(0, 200))} here: ${why}`)
+}
+
 /** The first value of a query parameter. */
 export function findQuery(request: FastifyRequest, name: string): string | undefined {
   const [, query = ''] = request.raw.url?.split('?', 2) ?? []

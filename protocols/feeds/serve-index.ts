@@ -1,7 +1,7 @@
 /** Serves files of signed indexes. */
 
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { IndexFile } from '../../src/feeds/signed-index.ts'
+import type { IndexFile, SignedIndexes } from '../../src/feeds/signed-index.ts'
 import { serveFile } from './serve-file.ts'
 
 /** For what is always the newest, and for what a digest names. */
@@ -23,6 +23,18 @@ export function serveIndexFile(
     headers: { 'cache-control': cacheControl },
     open: (range) => file.open(range),
   })
+}
+
+/** All keys by which the indexes may be signed. */
+export async function serveIndexKeys(reply: FastifyReply, indexes: SignedIndexes): Promise<FastifyReply> {
+  const keys = await indexes.readPublicKeys()
+  return reply
+    .headers({
+      'content-type': 'application/pgp-keys',
+      'x-content-type-options': 'nosniff',
+      'cache-control': INDEX_CHANGING,
+    })
+    .send(Buffer.from(keys))
 }
 
 /**

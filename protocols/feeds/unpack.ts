@@ -4,6 +4,7 @@ import { ReadableStream } from 'node:stream/web'
 import { createGunzip, createZstdDecompress } from 'node:zlib'
 import xz from 'xz-decompress'
 import { FeedmeshError, isFeedmeshError } from '../../src/errors.ts'
+import { XzChecks } from './xz-checks.ts'
 
 export const PACKINGS = ['', 'gz', 'xz', 'zst'] as const
 export type Packing = (typeof PACKINGS)[number]
@@ -35,7 +36,7 @@ export async function* unpack(
     }
   }
   try {
-    for await (const piece of unpackAll(counted(), packing)) {
+    for await (const piece of unpackAll(counted(), packing, subject)) {
       given += piece.length
       if (given > limits.maxBytes)
         throw new FeedmeshError('BAD_PACKAGE', `${subject} unpacks to more than the ${limits.maxBytes} bytes allowed`)
@@ -50,7 +51,7 @@ export async function* unpack(
   }
 }
 
-function unpackAll(source: AsyncGenerator<Uint8Array>, packing: Packing): AsyncIterable<Uint8Array> {
+function unpackAll(source: AsyncGenerator<Uint8Array>, packing: Packing, subject: string): AsyncIterable<Uint8Array> {
   switch (packing) {
     case '':
       return source
@@ -59,8 +60,16 @@ function unpackAll(source: AsyncGenerator<Uint8Array>, packing: Packing): AsyncI
     case 'zst':
       return throughDecoder(source, createZstdDecompress())
     case 'xz':
-      return new xz.XzReadableStream(asBytes(source))
+      return throughXz(source, new XzChecks(subject))
   }
+}
+
+async function* throughXz(source: AsyncIterable<Uint8Array>, checks: XzChecks): AsyncGenerator<Uint8Array> {
+  for await (const piece of new xz.XzReadableStream(asBytes(checks.takeOff(source)))) {
+    checks.verify(piece)
+    yield piece
+  }
+  checks.end()
 }
 
 function asBytes(source: AsyncGenerator<Uint8Array>) {

@@ -26,6 +26,8 @@ export interface Shape<T> {
   toCbor(value: T): unknown
   /** @throws PEER_INVALID; `path` names the field */
   fromCbor(value: unknown, path: string): T
+  /** As a field of a record: what is meant, and never written, where the field is not there. */
+  readonly absent?: { readonly value: T }
 }
 
 export type Shaped<S> = S extends Shape<infer T> ? T : never
@@ -121,6 +123,19 @@ export function nullable<T>(inner: Shape<T>): Shape<T | null> {
   }
 }
 
+/** A field of a record that is left out when it is `absent`. */
+export function optional<T extends string | number | boolean>(inner: Shape<T>, absent: T): Shape<T> {
+  return {
+    ...inner,
+    absent: { value: absent },
+    fromCbor: (value, path) => {
+      const parsed = inner.fromCbor(value, path)
+      if (parsed === absent) throw invalid(path, `nothing instead of ${absent}`)
+      return parsed
+    },
+  }
+}
+
 type FieldTable<F> = { readonly [K in keyof F]: readonly [key: number, shape: Shape<F[K]>] }
 
 function formOf(
@@ -130,18 +145,22 @@ function formOf(
   return { type, fields: Object.fromEntries(fields.map(([name, [key, shape]]) => [name, [key, shape.form] as const])) }
 }
 
-/** A map with integer keys; every field is required. */
+/** A map with integer keys; every field is required that is not `optional`. */
 export function record<T>(fields: FieldTable<T>): Shape<T> {
   const entries = Object.entries(fields) as [keyof T & string, readonly [number, Shape<T[keyof T]>]][]
   return {
     form: formOf('record', entries),
-    toCbor: (value) => new Map(entries.map(([name, [key, shape]]) => [key, shape.toCbor(value[name])])),
+    toCbor: (value) => {
+      const written = entries.filter(([name, [, { absent }]]) => absent === undefined || absent.value !== value[name])
+      return new Map(written.map(([name, [key, shape]]) => [key, shape.toCbor(value[name])]))
+    },
     fromCbor: (value, path) => {
       if (!(value instanceof Map)) throw invalid(path, 'a map')
       const result: Partial<T> = {}
       for (const [name, [key, shape]] of entries) {
-        if (!value.has(key)) throw invalid(`${path}.${name}`, 'a value')
-        result[name] = shape.fromCbor(value.get(key), `${path}.${name}`) as T[typeof name]
+        if (!value.has(key) && shape.absent === undefined) throw invalid(`${path}.${name}`, 'a value')
+        if (!value.has(key)) result[name] = shape.absent?.value as T[typeof name]
+        else result[name] = shape.fromCbor(value.get(key), `${path}.${name}`) as T[typeof name]
       }
       return result as T
     },

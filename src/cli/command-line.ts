@@ -9,6 +9,7 @@ import { findCure } from './cures.ts'
 import { registerDoctorCommand } from './doctor.ts'
 import { registerExplainCommand } from './explain.ts'
 import { registerFeedCommands } from './feed.ts'
+import { registerFeedEditCommand } from './feed-edit.ts'
 import { registerFeedIndexCommands } from './feed-index.ts'
 import { registerFeedPastCommands } from './feed-past.ts'
 import { registerImportCommand } from './import.ts'
@@ -34,6 +35,7 @@ const COMMANDS: readonly ((program: Command, act: Act) => void)[] = [
   registerExplainCommand,
   registerFeedCommands,
   registerFeedPastCommands,
+  registerFeedEditCommand,
   registerFeedIndexCommands,
   registerPublishCommand,
   registerImportCommand,

@@ -1,6 +1,8 @@
 /** `feedmesh feed create|list|show|delete` */
 
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
+import { UNSIGNED_POLICIES, type UnsignedPolicy } from '../feeds/feed.ts'
+import type { NewFeed } from '../http/feed-settings.ts'
 import type { FeedDetails, FeedSummary } from '../http/operations.ts'
 import type { Act } from './context.ts'
 import type { Output } from './output.ts'
@@ -21,11 +23,13 @@ export function registerFeedCommands(program: Command, act: Act): void {
     .argument('<name>', 'letters, digits, dots, dashes and underscores')
     .requiredOption('--type <type>', 'npm, assets or another type that the node knows')
     .option('--public-read', 'anybody may read it without a key', false)
+    .addOption(createUnsignedOption())
     .action(
-      act<[string], { type: string; publicRead: boolean }>(async ({ openApi, output }, [name], options) => {
+      act<[string], Omit<NewFeed, 'name'>>(async ({ openApi, output }, [name], options) => {
         using api = await openApi()
-        const { type, publicRead } = options
-        const created = await api.post<FeedSummary>('/feeds', { name, type, publicRead })
+        const { type, publicRead, unsigned } = options
+        const policy = unsigned === undefined ? {} : { unsigned }
+        const created = await api.post<FeedSummary>('/feeds', { name, type, publicRead, ...policy })
         output.document(created, () => `Feed ${created.name} of type ${created.type} is created.`)
         output.say(`Next: feedmesh key create --feed ${created.name} --can read,publish`)
       }),
@@ -66,6 +70,11 @@ export function registerFeedCommands(program: Command, act: Act): void {
     )
 }
 
+export function createUnsignedOption(): Option {
+  const what = 'packages that their publisher has not signed; for types whose packages carry signatures (rpm)'
+  return new Option('--unsigned <policy>', what).choices([...UNSIGNED_POLICIES])
+}
+
 function renderFeeds(output: Output, feeds: readonly FeedSummary[]): string {
   const rows = feeds.map(({ name, type, entries, bytes, publicRead }) => [
     name,
@@ -78,12 +87,15 @@ function renderFeeds(output: Output, feeds: readonly FeedSummary[]): string {
   return renderTable(output, ['NAME', 'TYPE', 'ENTRIES', 'SIZE', 'READ'], rows, empty)
 }
 
+const UNSIGNED: Readonly<Record<UnsignedPolicy, string>> = { accept: 'accepted', refuse: 'refused' }
+
 function renderDetails(output: Output, feed: FeedDetails, clients: readonly ClientSetup[]): string {
   const fields = renderFields(output, [
     ['name', feed.name],
     ['type', feed.type],
     ['feed id', feed.feedId],
     ['read', feed.publicRead ? 'anybody' : 'with a key'],
+    ...(feed.unsigned === undefined ? [] : [['unsigned packages', UNSIGNED[feed.unsigned]] as const]),
     ['entries', feed.entries],
     ['size', renderBytes(feed.bytes)],
     ['digest', feed.digest],

@@ -66,6 +66,8 @@ export interface FeedType {
   mountRoutes?(scope: FastifyInstance, host: MountHost): void | Promise<void>
   /** Signed lists of all packages, for types whose clients trust a repository by its signature. */
   readonly index?: SignedIndexFormat
+  /** Packages may carry a signature of their publisher; a feed may refuse those that do not: `Feed.unsigned`. */
+  readonly hasPackageSignatures?: true
   /** Publishes one native file of the ecosystem (`feedmesh publish`, `feedmesh import`). @throws BAD_PACKAGE, EXISTS… */
   publishFile(feed: Feed, file: NativeFile): Promise<{ readonly unit: string; readonly key: string }>
   /** The item an operator names on the command line for a row (`name@version`, path…), or undefined for rows that are not items. */

@@ -87,6 +87,10 @@ export function isIndexUnit(unit: string): boolean {
 /** Largest metadata of one row, bytes. */
 export const MAX_META_BYTES = 8 * 1024 * 1024
 
+/** What a feed does with packages that their publisher has not signed, where packages of its type carry signatures. */
+export const UNSIGNED_POLICIES = ['accept', 'refuse'] as const
+export type UnsignedPolicy = (typeof UNSIGNED_POLICIES)[number]
+
 /** What is left of an upload after this long is forgotten. */
 export const MAX_UPLOAD_AGE_MS = 7 * 24 * 60 * 60_000
 
@@ -148,6 +152,8 @@ export interface Feed {
   readonly type: string
   /** Largest file that may be published to this feed, bytes. */
   readonly maxFileBytes: number
+  /** For types with `hasPackageSignatures`; `accept` for all others. */
+  readonly unsigned: UnsignedPolicy
   /** Changes with everything that clients see of the feed; not the same at other nodes. */
   readonly revision: string
 

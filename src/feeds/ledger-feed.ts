@@ -19,6 +19,7 @@ import {
   MAX_META_BYTES,
   type UnitChange,
   type UnitSummary,
+  type UnsignedPolicy,
 } from './feed.ts'
 import { LedgerNotes } from './ledger-notes.ts'
 import { LedgerUploads } from './ledger-uploads.ts'
@@ -80,6 +81,10 @@ export class LedgerFeed implements Feed {
 
   get maxFileBytes(): number {
     return this.#options.ledger.registry.getLocal(this.name).maxFileBytes
+  }
+
+  get unsigned(): UnsignedPolicy {
+    return this.#options.ledger.registry.getLocal(this.name).unsigned
   }
 
   get revision(): string {

@@ -19,6 +19,7 @@ import {
   type RowDraft,
   type UnitChange,
   type UnitSummary,
+  type UnsignedPolicy,
 } from './feed.ts'
 import { MemoryUploads } from './memory-uploads.ts'
 
@@ -27,6 +28,8 @@ export interface MemoryFeedOptions {
   readonly type: string
   /** Default: 1 GiB. */
   readonly maxFileBytes?: number
+  /** Default: `accept`. */
+  readonly unsigned?: UnsignedPolicy
   /** Unix time in ms. */
   readonly now?: () => number
 }
@@ -61,6 +64,7 @@ class MemoryFeed implements Feed {
   readonly name: string
   readonly type: string
   readonly maxFileBytes: number
+  readonly unsigned: UnsignedPolicy
   readonly uploads: FeedUploads
   readonly notes: FeedNotes = new MemoryNotes()
   readonly #now: () => number
@@ -77,6 +81,7 @@ class MemoryFeed implements Feed {
     this.name = options.name
     this.type = options.type
     this.maxFileBytes = options.maxFileBytes ?? 1024 ** 3
+    this.unsigned = options.unsigned ?? 'accept'
     this.#now = options.now ?? Date.now
     this.uploads = new MemoryUploads({
       now: this.#now,

@@ -3,7 +3,7 @@
  * feed type says of them, and what it is given to serve. `src/indexing` builds, signs and keeps them.
  *
  * index (a Debian suite, an RPM repository) → documents (`Packages` of an architecture, `primary.xml`) → entries (stanzas,
- * elements) of units in byte order of their names, each unit's in order of its keys. A document is cut between units into
+ * elements) of units in byte order of their names, each unit's in order of its keys. A document is cut between entries into
  * members, each compressed for itself, so that one publish changes a member or two; compressed documents are served as their
  * members one after the other, which gzip and zstd readers take for one stream.
  */
@@ -26,6 +26,12 @@ export interface IndexDocument {
 export interface IndexEntries extends IndexDocument {
   readonly bytes: Uint8Array
   readonly count: number
+}
+
+/** One entry of a unit, whole. */
+export interface IndexEntry {
+  readonly unit: string
+  readonly bytes: Buffer
 }
 
 /** A part of a document: entries of one unit. */
@@ -80,8 +86,8 @@ export interface SignedIndexFormat {
   documentsOf(unit: FeedUnit): Iterable<IndexDocument>
   /** Everything that a unit contributes, as its rows are now; nothing for documents it is not in. */
   entriesOf(unit: FeedUnit, context: EntryContext): Promise<readonly IndexEntries[]>
-  /** Entries that `entriesOf` gave, one unit's after the other's, taken apart again. */
-  splitEntries(document: string, bytes: Buffer): Iterable<UnitEntries>
+  /** Entries that `entriesOf` gave, one unit's after the other's, taken apart again, each by itself. */
+  splitEntries(document: string, bytes: Buffer): Iterable<IndexEntry>
   /** What stands before and after the entries of a document. */
   frame(document: string, entries: number): { readonly head: Uint8Array; readonly tail: Uint8Array }
   /** The one document that names all others, and the files that sign it. */

@@ -4,15 +4,18 @@
  */
 
 import type { CommunicationMode, ReplicationMode } from '../catalog/policy.ts'
-import type { Feed } from '../feeds/feed.ts'
+import type { Feed, UnsignedPolicy } from '../feeds/feed.ts'
 import type { Caller, FeedType, NativeFile, Permission } from '../feeds/feed-type.ts'
 import type { FeedIndexOperations } from './feed-index-operations.ts'
+import type { FeedChanges, NewFeed } from './feed-settings.ts'
 
 export interface FeedSummary {
   readonly id: string
   readonly name: string
   readonly type: string
   readonly publicRead: boolean
+  /** Of types whose packages carry signatures: what becomes of those that do not. */
+  readonly unsigned?: UnsignedPolicy
   /** Versions or assets that clients see. */
   readonly entries: number
   /** Sum of the sizes of their files. */
@@ -301,10 +304,9 @@ export interface NodeOperations extends FeedIndexOperations {
     readonly version: string
   }
 
-  createFeed(
-    feed: { readonly name: string; readonly type: string; readonly publicRead: boolean },
-    actor: Actor,
-  ): Promise<FeedSummary>
+  /** @throws EXISTS; BAD_INPUT for what the type has not got */
+  createFeed(feed: NewFeed, actor: Actor): Promise<FeedSummary>
+  editFeed(name: string, changes: FeedChanges, actor: Actor): Promise<FeedSummary>
   listFeeds(): Promise<readonly FeedSummary[]>
   showFeed(name: string): Promise<FeedDetails>
   deleteFeed(name: string, actor: Actor): Promise<void>

@@ -1,33 +1,32 @@
 /** One document on its way to the next generation: members are opened where units change, all others stay as they are. */
 
 import { compareKeys } from '../catalog/row.ts'
-import type { SignedIndexFormat, UnitEntries } from '../feeds/signed-index.ts'
+import type { IndexEntry, SignedIndexFormat, UnitEntries } from '../feeds/signed-index.ts'
 import type { DigestPrefixes } from './digest-prefixes.ts'
 import { membersOf, type StoredDocument, type StoredMember } from './generation.ts'
 import type { MemberStore } from './member-store.ts'
+import {
+  createOpenMember,
+  cutEntries,
+  isFull,
+  MAX_MEMBER_TEXT_BYTES,
+  MIN_MEMBER_TEXT_BYTES,
+  type OpenMember,
+  replaceUnit,
+} from './open-member.ts'
 
-/** Of text in a member; a unit is never cut. */
-const MEMBER_BYTES = 128 * 1024
-const MAX_BYTES = 2 * MEMBER_BYTES
 /** Members that are read at a time. */
 const READ_AHEAD = 8
-/** A member that shrank below this is joined with the next. */
-const MIN_BYTES = MEMBER_BYTES / 8
 
-interface OpenMember {
-  /** Where its range begins, whatever is in it now. */
-  readonly first: string
-  readonly units: UnitEntries[]
-}
-
+/** Invariant: entries are in order of their units from one member to the next; several may begin with the same unit. */
 type Member = StoredMember | OpenMember
 
 function isOpen(member: Member): member is OpenMember {
-  return 'units' in member
+  return 'stored' in member
 }
 
-function sizeOf(member: Member): number {
-  return isOpen(member) ? member.units.reduce((sum, { bytes }) => sum + bytes.length, 0) : member.size
+function isChanged(member: Member): boolean {
+  return isOpen(member) && member.stored === undefined
 }
 
 export class DocumentDraft {
@@ -59,33 +58,39 @@ export class DocumentDraft {
 
   /** Replaces what the document says of a unit; without `next` it says nothing of it any more. */
   async set(unit: string, next: UnitEntries | undefined): Promise<void> {
-    const at = this.#findMember(unit)
-    if (at === -1 && next === undefined) return
-    const member = at === -1 ? this.#insertMember() : await this.#openMember(at)
-    const { units } = member
-    const found = units.findIndex((known) => compareKeys(known.unit, unit) >= 0)
-    const place = found === -1 ? units.length : found
-    const known = units[place]?.unit === unit ? units[place] : undefined
-    if (known === undefined && next === undefined) return
-    if (next !== undefined && known?.bytes.equals(next.bytes) === true) return
-    units.splice(place, known === undefined ? 0 : 1, ...(next === undefined ? [] : [next]))
-    this.#isChanged = true
+    const entries = next === undefined ? [] : this.#takeApart(next)
+    if (this.#members.length === 0) {
+      if (entries.length === 0) return
+      this.#members.push(createOpenMember(''))
+    }
+    const { from, end } = this.#findMembers(unit)
+    const members: OpenMember[] = []
+    for (let at = from; at < end; at += 1) members.push(await this.#openMember(at))
+    if (replaceUnit(members, unit, entries)) this.#isChanged = true
   }
 
   /** Adds a unit behind all others; whole members are stored at once. */
   async append(next: UnitEntries): Promise<void> {
-    const last = this.#members.at(-1)
-    const member = last !== undefined && isOpen(last) ? last : { first: next.unit, units: [] }
-    if (member !== last) this.#members.push(member)
-    member.units.push(next)
-    this.#isChanged = true
-    if (sizeOf(member) >= MEMBER_BYTES) await this.#closeMember(this.#members.length - 1)
+    for (const entry of this.#takeApart(next)) {
+      const last = this.#members.at(-1)
+      const isGoingOn = last !== undefined && isOpen(last) && !isFull(last.size, entry)
+      if (!isGoingOn) await this.#closeMember(this.#members.length - 1)
+      const member = isGoingOn ? last : createOpenMember(entry.unit)
+      if (!isGoingOn) this.#members.push(member)
+      member.entries.push(entry)
+      member.size += entry.bytes.length
+      this.#isChanged = true
+    }
+  }
+
+  #takeApart({ unit, bytes, count }: UnitEntries): IndexEntry[] {
+    return count === 1 ? [{ unit, bytes }] : [...this.#format.splitEntries(this.document, bytes)]
   }
 
   /** The document as it is in the next generation. */
   async finish(): Promise<StoredDocument> {
     if (!this.#isChanged && this.#old !== undefined) return this.#old
-    this.#members = this.#members.filter((member) => !isOpen(member) || member.units.length > 0)
+    this.#members = this.#members.filter((member) => !isOpen(member) || member.entries.length > 0)
     await this.#joinSmall()
     for (let at = this.#members.length - 1; at >= 0; at -= 1) await this.#closeMember(at)
     const members = this.#members.filter((member): member is StoredMember => !isOpen(member))
@@ -100,30 +105,32 @@ export class DocumentDraft {
     return { document: this.document, entries, ...framed, ...(await this.#digestForms(framed)) }
   }
 
-  /** The member whose range the unit is in; -1 when there is none at all. */
-  #findMember(unit: string): number {
-    let low = 0
-    let high = this.#members.length
-    while (low < high) {
-      const middle = (low + high) >> 1
-      const member = this.#members[middle]
-      if (member !== undefined && compareKeys(member.first, unit) <= 0) low = middle + 1
-      else high = middle
+  /** The members that the unit is in, or would be: it may begin at the end of one and go on in others. */
+  #findMembers(unit: string): { readonly from: number; readonly end: number } {
+    const find = (isBefore: (first: string) => boolean) => {
+      let [low, high] = [0, this.#members.length]
+      while (low < high) {
+        const middle = (low + high) >> 1
+        if (isBefore(this.#members[middle]?.first ?? '')) low = middle + 1
+        else high = middle
+      }
+      return low
     }
-    return this.#members.length === 0 ? -1 : Math.max(0, low - 1)
-  }
-
-  #insertMember(): OpenMember {
-    const member = { first: '', units: [] }
-    this.#members.push(member)
-    return member
+    const from = Math.max(0, find((first) => compareKeys(first, unit) < 0) - 1)
+    return {
+      from,
+      end: Math.max(
+        from + 1,
+        find((first) => compareKeys(first, unit) <= 0),
+      ),
+    }
   }
 
   async #openMember(at: number): Promise<OpenMember> {
-    const member = this.#members[at]
-    if (member === undefined || isOpen(member)) return member ?? this.#insertMember()
+    const member = this.#members[at]!
+    if (isOpen(member)) return member
     const text = await this.#store.read(member.id, '')
-    const open = { first: member.first, units: [...this.#format.splitEntries(this.document, text)] }
+    const open = createOpenMember(member.first, [...this.#format.splitEntries(this.document, text)], member)
     this.#members[at] = open
     return open
   }
@@ -131,11 +138,11 @@ export class DocumentDraft {
   async #joinSmall(): Promise<void> {
     for (let at = this.#members.length - 2; at >= 0; at -= 1) {
       const [member, next] = [this.#members[at], this.#members[at + 1]]
-      if (member === undefined || next === undefined || !(isOpen(member) || isOpen(next))) continue
-      const [size, nextSize] = [sizeOf(member), sizeOf(next)]
-      if (Math.min(size, nextSize) >= MIN_BYTES || size + nextSize > MAX_BYTES) continue
-      const units = [...(await this.#openMember(at)).units, ...(await this.#openMember(at + 1)).units]
-      this.#members.splice(at, 2, { first: member.first, units })
+      if (member === undefined || next === undefined || !(isChanged(member) || isChanged(next))) continue
+      const isSmall = Math.min(member.size, next.size) < MIN_MEMBER_TEXT_BYTES
+      if (!isSmall || member.size + next.size > MAX_MEMBER_TEXT_BYTES) continue
+      const entries = [...(await this.#openMember(at)).entries, ...(await this.#openMember(at + 1)).entries]
+      this.#members.splice(at, 2, createOpenMember(member.first, entries))
     }
   }
 
@@ -143,26 +150,15 @@ export class DocumentDraft {
   async #closeMember(at: number): Promise<void> {
     const member = this.#members[at]
     if (member === undefined || !isOpen(member)) return
-    const pieces: UnitEntries[][] = [[]]
-    const isLarge = sizeOf(member) > MAX_BYTES
-    let size = 0
-    for (const entry of member.units) {
-      if (isLarge && size >= MEMBER_BYTES) {
-        pieces.push([])
-        size = 0
-      }
-      pieces.at(-1)?.push(entry)
-      size += entry.bytes.length
-    }
-    const stored: StoredMember[] = []
-    for (const units of pieces) stored.push(await this.#storeUnits(units))
+    const stored: StoredMember[] = member.stored === undefined ? [] : [member.stored]
+    if (stored.length === 0) for (const entries of cutEntries(member)) stored.push(await this.#storeEntries(entries))
     this.#members.splice(at, 1, ...stored)
   }
 
-  async #storeUnits(units: readonly UnitEntries[]): Promise<StoredMember> {
-    const text = Buffer.concat(units.map(({ bytes }) => bytes))
-    const entries = units.reduce((sum, { count }) => sum + count, 0)
-    return { id: await this.#store.store(text), first: units[0]?.unit ?? '', entries, size: text.length }
+  async #storeEntries(entries: readonly IndexEntry[]): Promise<StoredMember> {
+    const text = Buffer.concat(entries.map(({ bytes }) => bytes))
+    const id = await this.#store.store(text)
+    return { id, first: entries[0]?.unit ?? '', entries: entries.length, size: text.length }
   }
 
   async #storeFrame(text: Uint8Array): Promise<StoredMember | undefined> {

@@ -1,6 +1,18 @@
 /** What a node holds of one feed, its own or another's: charter, adopted manifest, root of the state trie. */
 
-import { bool, bytes, decodeCbor, encodeCbor, nullable, record, type Shaped, text, uint } from '../catalog/cbor.ts'
+import {
+  bool,
+  bytes,
+  decodeCbor,
+  encodeCbor,
+  nullable,
+  optional,
+  record,
+  type Shaped,
+  text,
+  uint,
+  word,
+} from '../catalog/cbor.ts'
 import { type Charter, charterShape, type FeedId, feedIdBytes, feedIdOf } from '../catalog/charter.ts'
 import { sha256 } from '../catalog/digest.ts'
 import { type Revocations, revocationsShape } from '../catalog/grant.ts'
@@ -8,6 +20,7 @@ import { type Deps, depsShape, type Manifest, manifestShape } from '../catalog/m
 import { MAX_SIGNED_BYTES, openObject, type Signed } from '../catalog/signed.ts'
 import { EMPTY_ROOT, type NodeRef } from '../catalog/trie.ts'
 import { FeedmeshError } from '../errors.ts'
+import { UNSIGNED_POLICIES } from '../feeds/feed.ts'
 import { keys } from '../store/keys.ts'
 import type { Records, Write } from '../store/records.ts'
 import { HOW_TO_REBUILD } from '../store/stored-bytes.ts'
@@ -46,6 +59,7 @@ const storedLocalFeed = record({
   publicRead: [3, bool],
   maxFileBytes: [4, uint()],
   createdAt: [5, uint()],
+  unsigned: [6, optional(word(UNSIGNED_POLICIES), 'accept')],
 })
 export type LocalFeedRecord = Shaped<typeof storedLocalFeed>
 

@@ -49,11 +49,9 @@ export interface LedgerOptions {
   readonly verifyMaySign: (feedId: FeedId, beginning?: 'beginning') => void
 }
 
-export interface NewFeed {
-  readonly name: string
-  readonly feedType: string
-  readonly publicRead: boolean
-  readonly maxFileBytes: number
+export interface NewFeed extends Pick<LocalFeed, 'name' | 'feedType' | 'publicRead' | 'maxFileBytes'> {
+  /** `accept` unless told. */
+  readonly unsigned?: LocalFeed['unsigned']
   readonly indexKeys?: Charter['indexKeys']
   /** Called before the feed exists: a feed whose recovery key was lost on the way cannot come to be. */
   keepRecoverySeed(feedId: FeedId, seed: Uint8Array): Promise<void>
@@ -183,7 +181,8 @@ export class Ledger {
       const state = this.#sign(unsigned, NO_CHANGE)
       await feed.keepRecoverySeed(state.feedId, recoverySeed)
       this.#options.reach('feed.keyed')
-      const record = { feedId: feedIdBytes(state.feedId), feedType, publicRead, maxFileBytes, createdAt }
+      const settings = { feedType, publicRead, maxFileBytes, unsigned: feed.unsigned ?? 'accept' }
+      const record = { ...settings, feedId: feedIdBytes(state.feedId), createdAt }
       const local: LocalFeed = { ...record, name, id: state.feedId }
       this.registry.setLocal(name, local)
       try {

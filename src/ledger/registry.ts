@@ -4,9 +4,10 @@ import type { Charter, FeedId } from '../catalog/charter.ts'
 import { feedIdText } from '../catalog/charter.ts'
 import { Closure } from '../catalog/closure.ts'
 import { FeedmeshError } from '../errors.ts'
+import { keys } from '../store/keys.ts'
 import type { Records } from '../store/records.ts'
 import { HOW_TO_REBUILD, readStored } from '../store/stored-bytes.ts'
-import { type FeedState, type LocalFeedRecord, readFeedStates, readLocalFeeds } from './feed-state.ts'
+import { encodeLocalFeed, type FeedState, type LocalFeedRecord, readFeedStates, readLocalFeeds } from './feed-state.ts'
 import { Forks } from './forks.ts'
 import type { StoredRow } from './loaded-unit.ts'
 import { LoadedUnit } from './loaded-unit.ts'
@@ -273,6 +274,14 @@ export class Registry {
       for (const [feedId, changed] of units)
         if (!anew.has(feedId)) listener(feedId, new Set(changed.map(({ unit }) => unit.unit)))
     }
+  }
+
+  /** Keeps what an operator has chosen for a feed. To be called while nothing else changes: `Ledger.exclusively`. @throws NOT_FOUND */
+  async editLocal(name: string, changes: Pick<LocalFeedRecord, 'unsigned'>): Promise<LocalFeed> {
+    const feed = { ...this.getLocal(name), ...changes }
+    await this.records.write([{ type: 'put', key: keys.localFeed(name), value: encodeLocalFeed(name, feed) }])
+    this.setLocal(name, feed)
+    return feed
   }
 
   setLocal(name: string, feed: LocalFeed | undefined): void {

@@ -7,6 +7,7 @@ import { FeedmeshError } from '../errors.ts'
 import type { Feed } from '../feeds/feed.ts'
 import type { FeedType, NativeFile } from '../feeds/feed-type.ts'
 import { type FetchBlob, LedgerFeed } from '../feeds/ledger-feed.ts'
+import type { FeedChanges, NewFeed } from '../http/feed-settings.ts'
 import type { Actor, FeedDetails, FeedSummary, ManifestSummary } from '../http/operations.ts'
 import type { IndexKeeper } from '../indexing/index-keeper.ts'
 import type { Ledger } from '../ledger/ledger.ts'
@@ -43,6 +44,16 @@ export function verifyFeedName(name: string): void {
   }
 }
 
+/** @throws BAD_INPUT naming the types whose feeds have a say in unsigned packages */
+export function verifyHasSignatures(types: readonly FeedType[], name: string): void {
+  const able = types.filter(({ hasPackageSignatures }) => hasPackageSignatures === true).map((type) => type.name)
+  if (able.includes(name)) return
+  throw new FeedmeshError(
+    'BAD_INPUT',
+    `--unsigned is for feeds of type ${able.join(', ')}; packages of a feed of type ${name} carry no signatures that it knows`,
+  )
+}
+
 export class FeedOperations {
   readonly #options: FeedOperationsOptions
   readonly #open = new Map<FeedId, LedgerFeed>()
@@ -51,10 +62,7 @@ export class FeedOperations {
     this.#options = options
   }
 
-  async create(
-    feed: { readonly name: string; readonly type: string; readonly publicRead: boolean },
-    actor: Actor,
-  ): Promise<FeedSummary> {
+  async create(feed: NewFeed, actor: Actor): Promise<FeedSummary> {
     const { ledger, feedTypes, maxFileBytes, recoveryKeys, keeper, audit } = this.#options
     verifyFeedName(feed.name)
     if (!feedTypes.some((type) => type.name === feed.type)) {
@@ -63,15 +71,27 @@ export class FeedOperations {
         `unknown feed type ${JSON.stringify(feed.type.slice(0, 40))}; known are ${feedTypes.map((type) => type.name).join(', ')}`,
       )
     }
+    if (feed.unsigned !== undefined) verifyHasSignatures(feedTypes, feed.type)
     const local = await ledger.createFeed({
       name: feed.name,
       feedType: feed.type,
       publicRead: feed.publicRead,
+      unsigned: feed.unsigned ?? 'accept',
       maxFileBytes,
       indexKeys: await keeper.createKeys(feed.type, feed.name),
       keepRecoverySeed: (feedId, seed) => replaceFile(join(recoveryKeys, `${feedId}.key`), seed),
     })
-    await audit.note(actor, 'feed create', `${feed.name} (${feed.type})`)
+    const policy = feed.unsigned === undefined ? '' : `, --unsigned ${feed.unsigned}`
+    await audit.note(actor, 'feed create', `${feed.name} (${feed.type}${policy})`)
+    return this.#summary(local)
+  }
+
+  /** @throws NOT_FOUND; BAD_INPUT for types whose packages carry no signatures */
+  async edit(name: string, { unsigned }: FeedChanges, actor: Actor): Promise<FeedSummary> {
+    const { ledger, feedTypes, audit } = this.#options
+    verifyHasSignatures(feedTypes, ledger.registry.getLocal(name).feedType)
+    const local = await ledger.exclusively(() => ledger.registry.editLocal(name, { unsigned }))
+    await audit.note(actor, 'feed edit', `${name}: --unsigned ${unsigned}`)
     return this.#summary(local)
   }
 
@@ -166,6 +186,9 @@ export class FeedOperations {
 
   #summary(local: LocalFeed): FeedSummary {
     const { entries, bytes } = this.#options.ledger.registry.getView(local.id).totals
-    return { id: local.id, name: local.name, type: local.feedType, publicRead: local.publicRead, entries, bytes }
+    const { id, name, feedType, publicRead } = local
+    const type = this.#options.feedTypes.find((candidate) => candidate.name === feedType)
+    const policy = type?.hasPackageSignatures === true ? { unsigned: local.unsigned } : {}
+    return { id, name, type: feedType, publicRead, ...policy, entries, bytes }
   }
 }

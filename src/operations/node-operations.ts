@@ -5,6 +5,7 @@ import type { Feed } from '../feeds/feed.ts'
 import type { Caller, FeedType, NativeFile } from '../feeds/feed-type.ts'
 import type { SignedIndexes } from '../feeds/signed-index.ts'
 import type { IndexSettings } from '../http/feed-index-operations.ts'
+import type { FeedChanges, NewFeed } from '../http/feed-settings.ts'
 import type {
   Actor,
   BackupReport,
@@ -160,11 +161,12 @@ export class OpenOperations implements NodeOperations {
     }
   }
 
-  createFeed(
-    feed: { readonly name: string; readonly type: string; readonly publicRead: boolean },
-    actor: Actor,
-  ): Promise<FeedSummary> {
+  createFeed(feed: NewFeed, actor: Actor): Promise<FeedSummary> {
     return this.#parts.feeds.create(feed, actor)
+  }
+
+  editFeed(name: string, changes: FeedChanges, actor: Actor): Promise<FeedSummary> {
+    return this.#parts.feeds.edit(name, changes, actor)
   }
 
   listFeeds(): Promise<readonly FeedSummary[]> {

@@ -13,6 +13,7 @@ import {
   type SyncToken,
 } from '../catalog/token.ts'
 import { asFeedmeshError, FeedmeshError, isFeedmeshError } from '../errors.ts'
+import type { NewFeed } from '../http/feed-settings.ts'
 import type { Actor, NewReplication, NodeOperations, ReplicationCreated } from '../http/operations.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import type { Book, Link, Replication, Token } from '../replication/book.ts'
@@ -34,10 +35,7 @@ export interface ReplicationOperationsOptions {
   verifyMaySign(): void
   /** Addresses to put into join codes. */
   addresses(): readonly string[]
-  createFeed(
-    feed: { readonly name: string; readonly type: string; readonly publicRead: boolean },
-    actor: Actor,
-  ): Promise<unknown>
+  createFeed(feed: NewFeed, actor: Actor): Promise<unknown>
 }
 
 const MIN_EVERY_MS = 1000

@@ -10,6 +10,7 @@ import {
   encodeCbor,
   list,
   nullable,
+  optional,
   record,
   text,
   uint,
@@ -79,6 +80,30 @@ test('bytes that decode are those that another decoder takes and encodes to the 
     }),
     runsOf(5000),
   )
+})
+
+test('a field that is left out stands for one value, which is not written', () => {
+  const [old, shape] = [
+    record({ name: [1, text(8)] }),
+    record({ name: [1, text(8)], mood: [2, optional(word(['calm', 'wild']), 'calm')] }),
+  ]
+  const calm = encodeCbor(shape, { name: 'a', mood: 'calm' })
+  assert.deepEqual(calm, encodeCbor(old, { name: 'a' }))
+  assert.deepEqual(decodeCbor(shape, calm, 'it'), { name: 'a', mood: 'calm' })
+  const wild = encodeCbor(shape, { name: 'a', mood: 'wild' })
+  assert.deepEqual(decodeCbor(shape, wild, 'it'), { name: 'a', mood: 'wild' })
+  for (const mood of [0, 2, 'wild']) {
+    const encoded = encode(
+      new Map<number, unknown>([
+        [1, 'a'],
+        [2, mood],
+      ]),
+    )
+    assert.throws(
+      () => decodeCbor(shape, encoded, 'it'),
+      (error) => isFeedmeshError(error, 'PEER_INVALID') && /it\.mood/.test(error.message),
+    )
+  }
 })
 
 test('a shape names the field that breaks its limit', () => {

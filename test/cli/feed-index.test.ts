@@ -1,4 +1,4 @@
-/** `feed edit --index` and `feed index-key`: what makes clients refuse updates is told first. */
+/** `feed edit` and `feed index-key`: what makes clients refuse updates is told first. */
 
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
@@ -34,6 +34,36 @@ test('edit says what clients must do and asks for --yes', async () => {
   assert.equal((await feedmesh('edit', 'os', '--index', 'other')).exitCode, 2)
   assert.equal((await feedmesh('edit', 'os')).exitCode, 2)
   assert.match((await feedmesh('edit', 'o', '--index', 'own')).stderr, /Did you mean os\?/)
+})
+
+test('edit says whether a feed takes unsigned packages, where its type knows what is signed', async () => {
+  const created = await feedmesh('create', 'pkgs', '--type', 'rpm', '--unsigned', 'refuse', '--json')
+  const { unsigned, ...rest } = JSON.parse(created.stdout) as Record<string, unknown>
+  assert.deepEqual(
+    [unsigned, Object.keys(rest).sort()],
+    ['refuse', ['bytes', 'entries', 'id', 'name', 'publicRead', 'type']],
+  )
+  assert.match((await feedmesh('show', 'pkgs')).stdout, /^unsigned packages +refused$/m)
+  const edited = await feedmesh('edit', 'pkgs', '--unsigned', 'accept', '--json')
+  assert.deepEqual(JSON.parse(edited.stdout), { ...rest, unsigned: 'accept' })
+  const shown = JSON.parse((await feedmesh('show', 'pkgs', '--json')).stdout) as { unsigned: string }
+  assert.equal(shown.unsigned, 'accept')
+  assert.ok(actions().includes('feed edit pkgs accept'))
+  assert.match((await feedmesh('edit', 'pkgs', '--unsigned', 'refuse')).stdout, /^pkgs refuses packages .* not signed/)
+  const before = actions()
+  for (const [args, why] of [
+    [['create', 'other', '--type', 'debian', '--unsigned', 'refuse'], /--unsigned is for feeds of type rpm;/],
+    [['edit', 'os', '--unsigned', 'refuse'], /--unsigned is for feeds of type rpm; .* of type debian/],
+    [['edit', 'pkgs', '--unsigned', 'maybe'], /accept, refuse/],
+    [['edit', 'pkgs', '--unsigned', 'accept', '--index', 'own'], /say one of --index own\|replica and --unsigned/],
+    [['edit', 'pkg', '--unsigned', 'accept'], /Did you mean pkgs\?/],
+  ] as const) {
+    const { exitCode, stderr } = await feedmesh(...args)
+    assert.notEqual(exitCode, 0, args.join(' '))
+    assert.match(stderr, why)
+  }
+  assert.deepEqual(actions(), before)
+  assert.ok(!('unsigned' in JSON.parse((await feedmesh('show', 'os', '--json')).stdout)))
 })
 
 test('index-key prints fingerprints, with --export the private key alone, and makes a new one with --yes only', async () => {

@@ -1,5 +1,6 @@
 /** Debian packages made in memory, well-formed or not. */
 
+import { execFileSync } from 'node:child_process'
 import { promisify } from 'node:util'
 import { gzip, zstdCompress } from 'node:zlib'
 import { pack } from 'tar-stream'
@@ -21,6 +22,8 @@ export interface DebOptions {
   readonly control?: string
   readonly files?: readonly DebFile[]
   readonly packing?: 'gz' | 'zst' | ''
+  /** Packs with `xz --check=…` instead, which has to be there. */
+  readonly xzCheck?: string
 }
 
 export async function createTar(files: readonly DebFile[]): Promise<Buffer> {
@@ -65,7 +68,12 @@ export function createAr(members: readonly { readonly name: string; readonly con
   return Buffer.concat(parts)
 }
 
-async function compress(content: Buffer, packing: DebOptions['packing']): Promise<Buffer> {
+export function packXz(content: Buffer, ...options: readonly string[]): Buffer {
+  return execFileSync('xz', ['--stdout', ...options], { input: content, maxBuffer: 64 * 1024 ** 2 })
+}
+
+async function compress(content: Buffer, { packing = 'gz', xzCheck }: DebOptions): Promise<Buffer> {
+  if (xzCheck !== undefined) return packXz(content, `--check=${xzCheck}`)
   if (packing === 'gz') return await promisify(gzip)(content)
   return packing === 'zst' ? await promisify(zstdCompress)(content) : content
 }
@@ -86,21 +94,21 @@ export function renderControl({ name = 'tool', version = '1.0-1', architecture =
 }
 
 export async function createDeb(options: DebOptions = {}): Promise<Buffer> {
-  const { control = renderControl(options), packing = 'gz', name = 'tool' } = options
+  const { control = renderControl(options), packing = 'gz', xzCheck, name = 'tool' } = options
   const files = options.files ?? [
     { name: './', type: 'directory' },
     { name: './usr/', type: 'directory' },
     { name: './usr/share/', type: 'directory' },
     { name: `./usr/share/${name}`, content: Buffer.alloc(8000, `${name} ${options.version}`) },
   ]
-  const suffix = packing === '' ? '' : `.${packing}`
+  const suffix = xzCheck === undefined ? packing && `.${packing}` : '.xz'
   const controlTar = await createTar([
     { name: './', type: 'directory' },
     { name: './control', content: control },
   ])
   return createAr([
     { name: 'debian-binary', content: Buffer.from('2.0\n') },
-    { name: `control.tar${suffix}`, content: await compress(controlTar, packing) },
-    { name: `data.tar${suffix}`, content: await compress(await createTar(files), packing) },
+    { name: `control.tar${suffix}`, content: await compress(controlTar, options) },
+    { name: `data.tar${suffix}`, content: await compress(await createTar(files), options) },
   ])
 }

@@ -35,6 +35,16 @@ describe('a .deb', () => {
       }
     })
 
+  for (const xzCheck of ['sha256', 'crc64', 'crc32', 'none'])
+    it(`is read, packed with xz and checks of ${xzCheck}`, {
+      skip: !findProgram('xz') && 'xz is not here',
+    }, async () => {
+      const deb = await createDeb({ name: 'tool', version: '3.1-1', xzCheck })
+      for (const size of [7, 4096]) assert.equal((await readDeb(pieces(deb, size))).version, '3.1-1')
+      const control = deb.indexOf('control.tar.xz') + 60
+      await assertRefused(Buffer.concat([deb.subarray(0, control), deb.subarray(control + 1)]), /./)
+    })
+
   it('is refused when it is cut off anywhere', async () => {
     const deb = await createDeb({ packing: '' })
     for (let end = 0; end < deb.length - 1024; end += 331) await assertRefused(deb.subarray(0, end), /./)

@@ -6,17 +6,19 @@ import { type TestContext, test } from 'node:test'
 import { gunzipSync } from 'node:zlib'
 import { createMessage, readKeys, readSignature, verify } from 'openpgp'
 import { rpmFeedType } from '../../protocols/feeds/rpm/feed-type.ts'
-import { TAGS } from '../../protocols/feeds/rpm/tags.ts'
+import { SIGNATURE_TAGS, TAGS } from '../../protocols/feeds/rpm/tags.ts'
+import { isFeedmeshError } from '../../src/errors.ts'
+import type { UnsignedPolicy } from '../../src/feeds/feed.ts'
 import { buildRpm, createRepository, missingPrograms } from '../clients/rpm/drivers.ts'
 import { createFolder } from '../clients/run-client.ts'
 import { createFeedServer, PUBLISHER_KEY, withKey } from '../support/feed-server.ts'
 import { createRpm, type RpmOptions } from './rpm-package.ts'
 
-async function openRepository(t: TestContext) {
+async function openRepository(t: TestContext, options: { readonly unsigned?: UnsignedPolicy } = {}) {
   let ahead = 0
   const server = await createFeedServer([rpmFeedType])
   t.after(() => server[Symbol.asyncDispose]())
-  const feed = server.addFeed('rpm', 'main', { now: () => Date.now() + ahead })
+  const feed = server.addFeed('rpm', 'main', { ...options, now: () => Date.now() + ahead })
   const call = (
     method: 'GET' | 'HEAD' | 'PUT' | 'DELETE',
     url: string,
@@ -143,6 +145,44 @@ test('a file that is called otherwise than its header says is refused with what 
     assert.match(body, /its header says tool-1\.0-1\.noarch\.rpm/)
   }
   assert.deepEqual(await packages(), [])
+})
+
+test('a feed that refuses unsigned packages takes those with a signature, and keeps nothing of others', async (t) => {
+  const { feed, put, packages } = await openRepository(t, { unsigned: 'refuse' })
+  const why = /tool-1\.0-1\.noarch\.rpm is not signed by its publisher[^]*feedmesh feed edit main --unsigned accept/
+  // Nothing, what is no packet of OpenPGP, another kind of packet, and what is not in base64.
+  for (const signature of [
+    {},
+    { [SIGNATURE_TAGS.rsaHeader]: Buffer.from('signed, believe me') },
+    { [SIGNATURE_TAGS.gpg]: Buffer.from([0x99, 1, 2, 3]) },
+    { [SIGNATURE_TAGS.openPgp]: ['====', 'bm90aGluZw=='] },
+  ]) {
+    const { statusCode, body } = await put({ signature })
+    assert.equal(statusCode, 400)
+    assert.match(body, why)
+  }
+  const rpm = await createRpm({})
+  const file = {
+    name: 'tool-1.0-1.noarch.rpm',
+    size: rpm.length,
+    open: async function* () {
+      yield rpm
+    },
+  }
+  await assert.rejects(
+    rpmFeedType.publishFile(feed, file),
+    (error) => isFeedmeshError(error, 'BAD_PACKAGE') && why.test(error.message),
+  )
+  assert.deepEqual(await packages(), [])
+  assert.equal(await feed.findUnit('tool'), undefined)
+  const packet = Buffer.from([0x89, 0x01, 0x33, 0x04])
+  for (const [at, signature] of [
+    { [SIGNATURE_TAGS.rsaHeader]: packet },
+    { [SIGNATURE_TAGS.gpg]: Buffer.from([0xc2, 0x33, 0x04]) },
+    { [SIGNATURE_TAGS.openPgp]: [packet.toString('base64')] },
+  ].entries())
+    assert.equal((await put({ version: `2.${at}`, signature })).statusCode, 201)
+  assert.deepEqual(await packages(), ['tool 0:2.0-1', 'tool 0:2.1-1', 'tool 0:2.2-1'])
 })
 
 test('a list of files that is larger than is kept is refused, and nothing is stored', async (t) => {

@@ -47,7 +47,8 @@ async function createCalls(server: TestServer) {
     ['GET', '/status', '/status'],
     ['GET', '/doctor', '/doctor'],
     ['GET', '/feed-types', '/feed-types'],
-    ['POST', '/feeds', '/feeds', { name: 'more', type: 'npm' }],
+    ['POST', '/feeds', '/feeds', { name: 'more', type: 'rpm', unsigned: 'refuse' }],
+    ['PATCH', '/feeds/{name}', '/feeds/more', { unsigned: 'accept' }],
     ['GET', '/feeds', '/feeds'],
     ['GET', '/feeds/{name}', '/feeds/tools'],
     ['GET', '/feeds/{name}/clients', '/feeds/tools/clients'],
@@ -174,6 +175,8 @@ test('unknown fields, wrong types and missing fields are refused by name', async
   const cases = [
     ['POST', '/feeds', { name: 'a', type: 'npm', publicread: true }, /unknown field "publicread"/],
     ['POST', '/feeds', { name: 'a', type: 'npm', publicRead: 'true' }, /body\.publicRead must be boolean/],
+    ['POST', '/feeds', { name: 'a', type: 'rpm', unsigned: true }, /body\.unsigned must be one of "accept"/],
+    ['PATCH', '/feeds/a', {}, /body must have required properties unsigned/],
     ['POST', '/feeds', { name: 'a' }, /body must have required properties type/],
     ['POST', '/feeds', ['a'], /body must be object/],
     ['POST', '/keys', { feed: null, can: ['write'] }, /body\.can\.0 must be one of "read"/],

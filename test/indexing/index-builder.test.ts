@@ -3,12 +3,12 @@ import { createHash } from 'node:crypto'
 import { describe, it, test } from 'node:test'
 import { gunzipSync } from 'node:zlib'
 import fc from 'fast-check'
-import type { Feed, FeedUnit } from '../../src/feeds/feed.ts'
+import type { FeedUnit } from '../../src/feeds/feed.ts'
 import { createMemoryFeed } from '../../src/feeds/memory-feed.ts'
 import type { SignedIndexFormat } from '../../src/feeds/signed-index.ts'
 import { INDEX_ENCODINGS, type IndexFile } from '../../src/feeds/signed-index.ts'
 import { membersOf } from '../../src/indexing/generation.ts'
-import { IndexBuilder, readGenerations } from '../../src/indexing/index-builder.ts'
+import { IndexBuilder, type IndexBuilderOptions, readGenerations } from '../../src/indexing/index-builder.ts'
 import { IndexReader } from '../../src/indexing/index-reader.ts'
 import type { OwnRows } from '../../src/indexing/member-store.ts'
 
@@ -36,10 +36,8 @@ function createFormat(isFramed: boolean): SignedIndexFormat {
       }))
     },
     *splitEntries(_document, bytes) {
-      for (const [unit, lines = []] of Object.entries(
-        Object.groupBy(bytes.toString().split('\n').slice(0, -1), (line) => line.slice(0, line.indexOf(':'))),
-      ))
-        yield { unit, bytes: Buffer.from(`${lines.join('\n')}\n`), count: lines.length }
+      for (const line of bytes.toString().split('\n').slice(0, -1))
+        yield { unit: line.slice(0, line.indexOf(':')), bytes: Buffer.from(`${line}\n`) }
     },
     frame: (_document, entries) => ({
       head: Buffer.from(isFramed ? `<list count=${entries}>\n` : ''),
@@ -50,13 +48,18 @@ function createFormat(isFramed: boolean): SignedIndexFormat {
   }
 }
 
-interface Bench {
-  readonly feed: Feed
-  readonly rows: OwnRows
+type BuilderParts = Pick<IndexBuilderOptions, 'feed' | 'rows' | 'now' | 'viewDigest'>
+
+interface Bench extends BuilderParts {
   readonly builder: IndexBuilder
   readonly reader: IndexReader
   put(unit: string, key: string, text: string): Promise<void>
   drop(unit: string, key: string): Promise<void>
+}
+
+function openBuilder({ feed, rows, now, viewDigest }: BuilderParts, format: SignedIndexFormat): IndexBuilder {
+  const sign = async (text: Uint8Array) => createHash('sha256').update(text).digest()
+  return new IndexBuilder({ feed, rows, format, now, viewDigest, sign })
 }
 
 function openBench(isFramed = false): Bench {
@@ -65,18 +68,10 @@ function openBench(isFramed = false): Bench {
   const feed = createMemoryFeed({ name: 'bench', type: 'lines', now: () => (now += 1) })
   const rows: OwnRows = { owner: OWNER, rowsOf: async (unit) => (await feed.findUnit(unit))?.rows ?? [] }
   let reads = 0
-  const builder = new IndexBuilder({
-    feed,
-    rows,
-    format: createFormat(isFramed),
-    now: () => now,
-    viewDigest: () => String(revision),
-    sign: async (text) => createHash('sha256').update(text).digest(),
-  })
+  const parts = { feed, rows, now: () => now, viewDigest: () => String(revision) }
   return {
-    feed,
-    rows,
-    builder,
+    ...parts,
+    builder: openBuilder(parts, createFormat(isFramed)),
     reader: new IndexReader({ feed, rows, revision: () => String((reads += 1)) }),
     async put(unit, key, text) {
       await feed.change(unit, () => ({ put: [{ key, rowClass: 'register', meta: Buffer.from(text), files: [] }] }))
@@ -120,6 +115,14 @@ async function readIndex({ reader }: Bench): Promise<Map<string, string>> {
   return texts
 }
 
+/** Members of the first document of the newest generation. */
+async function readMembers({ feed, rows }: Bench): Promise<{ readonly id: string; readonly size: number }[]> {
+  const [newest] = await readGenerations(feed, rows, 'main')
+  const document = newest?.generation.documents[0]
+  assert.ok(document)
+  return membersOf(document).map(({ id, size }) => ({ id: Buffer.from(id).toString('hex'), size }))
+}
+
 /** What a builder that starts from nothing makes of the same rows. */
 async function readFresh(bench: Bench, isFramed: boolean): Promise<Map<string, string>> {
   const fresh = openBench(isFramed)
@@ -133,7 +136,7 @@ async function readFresh(bench: Bench, isFramed: boolean): Promise<Map<string, s
 }
 
 const name = fc.integer({ min: 0, max: 30 }).map((at) => `unit-${String(at).padStart(2, '0')}`)
-const key = fc.constantFrom('a/1', 'a/2', 'b/1', 'all/1')
+const key = fc.constantFrom('a/1', 'a/2', 'a/3', 'a/4', 'b/1', 'all/1')
 const step = fc.record({ name, key, size: fc.constantFrom(10, 500, 20_000, 90_000), isDrop: fc.boolean() })
 
 describe('a signed index', () => {
@@ -173,12 +176,7 @@ describe('a signed index', () => {
     for (let at = 0; at < 1500; at += 1)
       await bench.put(`unit-${String(at).padStart(5, '0')}`, 'a/1', `${at}`.padEnd(1000, `x${at}`))
     await bench.builder.build('all')
-    const idsOf = async () => {
-      const [newest] = await readGenerations(bench.feed, bench.rows, 'main')
-      const document = newest?.generation.documents[0]
-      assert.ok(document)
-      return new Set(membersOf(document).map(({ id }) => Buffer.from(id).toString('hex')))
-    }
+    const idsOf = async () => new Set((await readMembers(bench)).map(({ id }) => id))
     const before = await idsOf()
     assert.ok(before.size >= 8 && before.size <= 13, String(before.size))
     await bench.put('unit-00700-new', 'a/1', 'fresh')
@@ -188,6 +186,92 @@ describe('a signed index', () => {
     const file = (await bench.reader.find('main'))?.findDocument('a', '')
     const whole = await read(file)
     assert.ok((await read(file, { start: 130_000, end: 400_001 })).equals(whole.subarray(130_000, 400_001)))
+  })
+
+  /** Between the others, in order of their keys. */
+  const version = (at: number) => `a/${String(at).padStart(5, '0')}`
+  const text = (at: number) => `${at} `.padEnd(20_480, createHash('sha512').update(String(at)).digest('base64'))
+  const putVersions = async (bench: Bench, count: number) => {
+    await bench.put('before', 'a/1', 'text')
+    await bench.put('zuletzt', 'a/1', 'text')
+    for (let at = 0; at < count; at += 1) await bench.put('many', version(at * 10), text(at))
+  }
+
+  it('is cut within a unit, and changes a member or two where a version comes, changes or goes', async () => {
+    const bench = openBench(true)
+    await putVersions(bench, 200)
+    await bench.builder.build('all')
+    let known = await readMembers(bench)
+    assert.ok(known.length >= 16 && known.length <= 35, String(known.length))
+    const buildOne = async (what: string) => {
+      await bench.builder.build(new Set(['many']))
+      const members = await readMembers(bench)
+      for (const { size } of members) assert.ok(size <= 256 * 1024, `${what}: a member of ${size} bytes`)
+      const fresh = members.filter(({ id }) => !known.some((old) => old.id === id))
+      // One, or two where it was cut, and the head, which counts the entries.
+      assert.ok(fresh.length <= 3, `${what} changes ${fresh.length} members`)
+      known = members
+      const texts = (await readIndex(bench)).get('a')?.split('\n')
+      const rows = (await bench.feed.findUnit('many'))?.rows ?? []
+      const metas = await Promise.all(rows.map(async (row) => Buffer.from(await bench.feed.readMeta(row)).toString()))
+      const lines = ['before:text', ...metas.map((meta) => `many:${meta}`), 'zuletzt:text']
+      assert.deepEqual(texts, [`<list count=${lines.length}>`, ...lines, '</list>', ''])
+    }
+    for (const at of [995, 5, 1995, 1996, 1997, 1998, 1999, 996, 997, 998]) {
+      await bench.put('many', version(at), text(at))
+      await buildOne(`a version at ${at}`)
+    }
+    await bench.put('many', version(700), 'shorter')
+    await buildOne('another text')
+    for (const at of [0, 500, 1990]) {
+      await bench.drop('many', version(at))
+      await buildOne(`one version less at ${at}`)
+    }
+  })
+
+  it('gives what is larger than any member one of its own, which stays when its neighbours change', async () => {
+    const bench = openBench()
+    for (const [unit, size] of [
+      ['a', 100],
+      ['b', 900_000],
+      ['c', 100],
+    ] as const)
+      await bench.put(unit, 'a/1', unit.padEnd(size, '.'))
+    await bench.builder.build('all')
+    const large = (await readMembers(bench)).filter(({ size }) => size > 900_000)
+    assert.equal(large.length, 1)
+    await bench.put('a', 'a/1', 'other')
+    await bench.put('bb', 'a/1', 'new')
+    await bench.builder.build(new Set(['a', 'bb']))
+    assert.deepEqual(
+      (await readMembers(bench)).filter(({ size }) => size > 900_000),
+      large,
+    )
+  })
+
+  it('goes on from a generation with members of any size, and cuts them when they change', async () => {
+    const bench = openBench()
+    await putVersions(bench, 40)
+    const whole = createFormat(false)
+    /** As if a unit were one entry. */
+    const uncut = {
+      ...whole,
+      *splitEntries(document: string, bytes: Buffer) {
+        for (const [unit, entries = []] of Map.groupBy(whole.splitEntries(document, bytes), ({ unit }) => unit))
+          yield { unit, bytes: Buffer.concat(entries.map((entry) => entry.bytes)) }
+      },
+    }
+    await openBuilder(bench, uncut).build('all')
+    const before = await readMembers(bench)
+    assert.ok(before.some(({ size }) => size > 40 * 20_480))
+    await bench.put('zz', 'a/1', 'text')
+    await bench.builder.build(new Set(['zz']))
+    const between = await readMembers(bench)
+    assert.ok(between.some(({ size }) => size > 40 * 20_480))
+    await bench.put('many', version(55), text(55))
+    await bench.builder.build(new Set(['many']))
+    for (const { size } of await readMembers(bench)) assert.ok(size <= 256 * 1024)
+    assert.equal((await readIndex(bench)).get('a'), (await readFresh(bench, false)).get('a'))
   })
 
   it('keeps eight generations and no member that none of them names', async () => {

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { PassThrough } from 'node:stream'
 import { type TestContext, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
 import { isFeedmeshError } from '../../src/errors.ts'
 import { createLog } from '../../src/log.ts'
 import type { MeshHost } from '../../src/network/host.ts'
@@ -210,7 +211,9 @@ test('a connection that is cut in the middle of a transfer is an error, never an
 
 /** Resolves once this process has no TCP handle; they close a turn or two after a host has stopped. */
 async function noSockets(): Promise<void> {
-  while (process.getActiveResourcesInfo().some((name) => name.startsWith('TCP'))) await new Promise(setImmediate)
+  const findSockets = () => process.getActiveResourcesInfo().filter((name) => name.startsWith('TCP'))
+  for (let turn = 0; turn < 500 && findSockets().length > 0; turn += 1) await delay(10)
+  assert.deepEqual(findSockets(), [])
 }
 
 test('a stopped host leaves no socket, though streams were open and the other end is deaf', async () => {

@@ -45,6 +45,11 @@ test('a connection on which bytes move is not given up, nor one whose peer knows
       timers.advance(30_000)
     }
     assert.equal(state.dead, false)
+    assert.equal(
+      state.pings,
+      alive ? 2 : 11,
+      'pings are for those who are not heard, and for the round trip now and then',
+    )
     probe[Symbol.dispose]()
     await new Promise(setImmediate)
     assert.deepEqual(timers.pending, [])

@@ -198,6 +198,29 @@ describe('an rpm feed', { skip: missingPrograms('rpmbuild', 'rpm', 'curl'), time
     assert.deepEqual(await listInstalled(dnf), ['signed-1.0-1'])
   })
 
+  test('a feed that refuses unsigned packages says so to curl, and takes what rpmsign has signed', {
+    skip: missingPrograms('dnf', 'rpmsign', 'gpg', 'gpgconf'),
+  }, async (t) => {
+    const signer = await createPackageSigner(t)
+    await hub.operations.createFeed({ name: 'strict', type: 'rpm', publicRead: false, unsigned: 'refuse' }, ACTOR)
+    const target = await targetOf(hub, 'strict', t)
+    const file = await buildRpm(join(await createFolder(t), 'built'), { name: 'strict' })
+    const curl = ['-sS', '-w', '%{http_code}', '-T', file, '-u', `api:${target.key}`, `${target.url}/packages/`]
+    const folder = await createFolder(t)
+    const options = { cwd: folder, env: { HOME: folder } }
+    const refused = await runOk(getProgram('curl'), curl, options)
+    assert.match(
+      refused,
+      /^strict-1\.0-1\.noarch\.rpm is not signed[^]*feedmesh feed edit strict --unsigned accept\n400$/,
+    )
+    assert.equal((await hub.operations.showFeed('strict')).entries, 0)
+    await signer.sign(file)
+    assert.match(await runOk(getProgram('curl'), curl, options), /201$/)
+    const dnf = await openDnf(target, { gpgcheck: true, keys: `${await readKeys(target)}${signer.publicKey}` })
+    await dnf.ok('install', 'strict')
+    assert.deepEqual(await listInstalled(dnf), ['strict-1.0-1'])
+  })
+
   test('a spoke takes all of it, and cannot be told from the hub', async (t) => {
     await createFeed(spoke, 'edge', 'rpm')
     const { token = '' } = await offerFeed(hub, 'os')

@@ -14,11 +14,12 @@ const HEARD_MS = 20 * MINUTE_MS
 /** What nodes take for a right clock. */
 const MAX_SKEW_MS = 5 * MINUTE_MS
 
-/** Who has not met anybody since it started cannot know that its clock is wrong. */
-function hasHeardPeers({ process }: SimNode): boolean {
+/** Who has not met anybody since it started, or met one whose clock was ahead, cannot know that its own is wrong. */
+function knowsTime({ process }: SimNode): boolean {
   if (process?.node === undefined) return false
   const { book, presence, now } = process.node.parts
-  return book.links.all().some((link) => (presence.find(link.peer)?.heardAt ?? 0) > now() - HEARD_MS)
+  const heard = book.links.all().flatMap((link) => presence.find(link.peer) ?? [])
+  return heard.some(({ heardAt }) => heardAt > now() - HEARD_MS) && heard.every(({ skewMs }) => skewMs < MAX_SKEW_MS)
 }
 
 export class NodeFaults {
@@ -36,7 +37,7 @@ export class NodeFaults {
     const usual = node.plan.skewMs
     // Where all clocks around are wrong nobody can tell that one's own is.
     if (kind === 'clock ahead' && this.#world.nodes.some((other) => other.clockOffsetMs > MAX_SKEW_MS)) return
-    if (kind === 'clock ahead' && !hasHeardPeers(node)) return
+    if (kind === 'clock ahead' && !knowsTime(node)) return
     this.#world.count(kind)
     if (kind === 'clock skewed') node.setClock(usual + this.#random.below(200_000) - 100_000)
     else if (kind === 'clock behind') node.setClock(-this.#random.logUniform(MINUTE_MS, 60 * DAY_MS))

@@ -134,7 +134,9 @@ export class Safety {
     if (state.feedId !== node.feedId) this.#verifyLeft(state, where)
     const shown = this.#shown.get(number) ?? { content, isOut: false }
     assert.equal(content, shown.content, `${where}: two states under one number`)
-    this.#shown.set(number, { content, isOut: shown.isOut || state.feedId !== node.feedId })
+    // What only a copy of a node has seen goes with the copy.
+    const isOut = shown.isOut || (state.feedId !== node.feedId && !node.isTwin)
+    this.#shown.set(number, { content, isOut })
     const name = `${node.name} ${state.feedId}`
     const before = this.#highest.get(name)?.manifest
     assert.ok(before === undefined || compareOrder(value, before.value) >= 0, `${where}: went back`)

@@ -77,6 +77,8 @@ export class Process {
 
 export class SimNode {
   readonly name: string
+  /** Whether this is a second process behind the identity of another one. */
+  readonly isTwin: boolean
   readonly plan: PlannedNode
   readonly identity: Identity
   readonly troubles: HostTroubles
@@ -115,6 +117,7 @@ export class SimNode {
     this.#random = parts.random
     this.clockOffsetMs = parts.plan.skewMs
     const onSigned = (message: Uint8Array, signature: Uint8Array) => this.#around.onSigned(this, message, signature)
+    this.isTwin = parts.twin !== undefined
     this.identity = parts.twin?.identity ?? createSimIdentity(this.#random.fork(), onSigned)
   }
 

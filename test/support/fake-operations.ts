@@ -4,9 +4,9 @@ import { FEED_TYPES } from '../../protocols/feeds/index.ts'
 import { FeedmeshError } from '../../src/errors.ts'
 import type { Feed } from '../../src/feeds/feed.ts'
 import type { Caller, FeedType, NativeFile, Permission } from '../../src/feeds/feed-type.ts'
-import { createMemoryFeed } from '../../src/feeds/memory-feed.ts'
 import type { SignedIndexes } from '../../src/feeds/signed-index.ts'
 import type { IndexSettings } from '../../src/http/feed-index-operations.ts'
+import type { FeedChanges, NewFeed } from '../../src/http/feed-settings.ts'
 import type {
   Actor,
   EpochPlan,
@@ -26,6 +26,8 @@ import type {
   RunSummary,
   TokenSummary,
 } from '../../src/http/operations.ts'
+import { verifyHasSignatures } from '../../src/operations/feed-operations.ts'
+import { createFakeFeed, type FakeFeed, type FakeFeedOptions, summarizeFeed } from './fake-feeds.ts'
 import { ALL_PERMISSIONS, FakeKeys } from './fake-keys.ts'
 import {
   AT,
@@ -39,11 +41,6 @@ import {
   SUCCEEDED,
 } from './fake-results.ts'
 
-interface StoredFeed {
-  readonly feed: Feed
-  readonly publicRead: boolean
-}
-
 export class FakeOperations implements NodeOperations {
   readonly feedTypes: readonly FeedType[] = FEED_TYPES
   /** Changes so far: who did what. */
@@ -53,7 +50,7 @@ export class FakeOperations implements NodeOperations {
   /** What a run of any replication does. */
   run: (options: { onProgress?: (progress: RunProgress) => void; signal?: AbortSignal }) => Promise<RunResult> =
     async () => SUCCEEDED
-  readonly #feeds = new Map<string, StoredFeed>()
+  readonly #feeds = new Map<string, FakeFeed>()
   #indexMode: IndexSettings['index'] = 'replica'
   readonly #keys = new FakeKeys()
   readonly #revoked = new Set<string>()
@@ -65,11 +62,10 @@ export class FakeOperations implements NodeOperations {
     return this.#keys.add(feed, can, name)
   }
 
-  addFeed(name: string, type = 'npm', options: { readonly publicRead?: boolean; readonly maxFileBytes?: number } = {}) {
-    const { publicRead = false, maxFileBytes = 1024 ** 3 } = options
-    const feed = createMemoryFeed({ name, type, maxFileBytes })
-    this.#feeds.set(name, { feed, publicRead })
-    return feed
+  addFeed(name: string, type = 'npm', options: FakeFeedOptions = {}): Feed {
+    const created = createFakeFeed(name, type, options)
+    this.#feeds.set(name, created)
+    return created.feed
   }
 
   addReplicationOf(local: string, changes: Partial<ReplicationSummary> = {}): ReplicationSummary {
@@ -78,7 +74,7 @@ export class FakeOperations implements NodeOperations {
     return replication
   }
 
-  #get(name: string): StoredFeed {
+  #get(name: string): FakeFeed {
     const stored = this.#feeds.get(name)
     if (stored === undefined) throw new FeedmeshError('NOT_FOUND', `no feed named ${JSON.stringify(name)} here`)
     return stored
@@ -86,15 +82,6 @@ export class FakeOperations implements NodeOperations {
 
   #note(actor: Actor, action: string): void {
     this.audit.push({ actor, action })
-  }
-
-  async #summary({ feed, publicRead }: StoredFeed): Promise<FeedSummary> {
-    let [entries, bytes] = [0, 0]
-    for await (const unit of feed.list({ limit: 10_000 })) {
-      entries += 1
-      bytes += unit.bytes
-    }
-    return { id: `id-${feed.name}`, name: feed.name, type: feed.type, publicRead, entries, bytes }
   }
 
   async status(): Promise<NodeStatus> {
@@ -138,21 +125,30 @@ export class FakeOperations implements NodeOperations {
     }
   }
 
-  async createFeed(feed: { readonly name: string; readonly type: string; readonly publicRead: boolean }, actor: Actor) {
+  async createFeed(feed: NewFeed, actor: Actor) {
     if (this.#feeds.has(feed.name)) throw new FeedmeshError('EXISTS', `a feed named ${feed.name} exists here`)
     if (!this.feedTypes.some(({ name }) => name === feed.type))
       throw new FeedmeshError('BAD_INPUT', `unknown feed type ${JSON.stringify(feed.type)}`)
+    if (feed.unsigned !== undefined) verifyHasSignatures(this.feedTypes, feed.type)
     this.addFeed(feed.name, feed.type, feed)
     this.#note(actor, `feed create ${feed.name}`)
-    return this.#summary(this.#get(feed.name))
+    return summarizeFeed(this.#get(feed.name))
+  }
+
+  async editFeed(name: string, { unsigned }: FeedChanges, actor: Actor) {
+    const stored = this.#get(name)
+    verifyHasSignatures(this.feedTypes, stored.feed.type)
+    this.#feeds.set(name, { ...stored, unsigned })
+    this.#note(actor, `feed edit ${name} ${unsigned}`)
+    return summarizeFeed(this.#get(name))
   }
 
   async listFeeds(): Promise<readonly FeedSummary[]> {
-    return Promise.all([...this.#feeds.values()].map((stored) => this.#summary(stored)))
+    return Promise.all([...this.#feeds.values()].map(summarizeFeed))
   }
 
   async showFeed(name: string): Promise<FeedDetails> {
-    const summary = await this.#summary(this.#get(name))
+    const summary = await summarizeFeed(this.#get(name))
     const counts = { entries: summary.entries, bytes: summary.bytes }
     const source = { feedId: 'source-id', digest: 'cd'.repeat(32), ...counts, stale: false, rank: 'above' }
     const numbers = { epoch: 1, seq: 4, refresh: 0 }

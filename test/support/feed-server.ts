@@ -5,7 +5,7 @@ import { FEED_TYPES } from '../../protocols/feeds/index.ts'
 import { FeedmeshError } from '../../src/errors.ts'
 import type { Feed } from '../../src/feeds/feed.ts'
 import type { Caller, FeedHost, FeedType, MountHost, Permission } from '../../src/feeds/feed-type.ts'
-import { createMemoryFeed } from '../../src/feeds/memory-feed.ts'
+import { createMemoryFeed, type MemoryFeedOptions } from '../../src/feeds/memory-feed.ts'
 import type { SignedIndexes } from '../../src/feeds/signed-index.ts'
 import { createMemoryIndexes } from './memory-indexes.ts'
 
@@ -20,7 +20,7 @@ const CALLERS: Readonly<Record<string, Caller>> = {
 export interface FeedServer extends AsyncDisposable {
   readonly app: FastifyInstance
   /** Makes an empty feed of a type; its URL is `/<mount>/<name>`. */
-  addFeed(type: string, name: string, options?: { readonly maxFileBytes?: number; readonly now?: () => number }): Feed
+  addFeed(type: string, name: string, options?: Partial<Omit<MemoryFeedOptions, 'name' | 'type'>>): Feed
   /** Listens on a free port of the loopback interface; resolves to `http://127.0.0.1:PORT`. */
   listen(): Promise<string>
 }

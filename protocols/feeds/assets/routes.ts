@@ -9,8 +9,8 @@ import { FeedmeshError } from '../../../src/errors.ts'
 import type { Feed } from '../../../src/feeds/feed.ts'
 import type { FeedHost } from '../../../src/feeds/feed-type.ts'
 import { PAGE_HEADERS, UNTRUSTED_HEADERS } from '../html.ts'
+import { sendPlainError } from '../plain-errors.ts'
 import { acceptRawBodies, readBody, readJsonBody } from '../request-body.ts'
-import { asRequestError } from '../request-error.ts'
 import { findQuery, parseRequestPath } from '../request-path.ts'
 import { serveFile } from '../serve-file.ts'
 import {
@@ -63,7 +63,7 @@ const HANDLERS: Readonly<Record<string, AssetHandler>> = {
 
 export function registerAssetRoutes(scope: FastifyInstance, host: FeedHost): void {
   acceptRawBodies(scope)
-  scope.setErrorHandler((error, request, reply) => sendError(error, request, reply))
+  scope.setErrorHandler((error, request, reply) => sendPlainError(error, { request, reply, type: 'assets' }))
   const uploads = new MultipartUploads()
   scope.addHook('onClose', () => uploads[Symbol.asyncDispose]())
   const handle = async (request: FastifyRequest, reply: FastifyReply): Promise<unknown> => {
@@ -79,17 +79,6 @@ export function registerAssetRoutes(scope: FastifyInstance, host: FeedHost): voi
   }
   for (const url of ['/', '/*'])
     scope.route({ method: ['GET', 'HEAD', 'PUT', 'POST', 'PATCH', 'DELETE'], url, handler: handle })
-}
-
-/** Plain text: it is what curl shows. */
-function sendError(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
-  const failure = asRequestError(error)
-  if (failure.code === 'INTERNAL') request.log.error({ err: error }, 'assets request failed')
-  if (failure.code === 'UNAUTHENTICATED') reply.header('www-authenticate', 'Basic realm="assets feed", charset="UTF-8"')
-  return reply
-    .code(failure.httpStatus)
-    .headers({ 'content-type': 'text/plain; charset=utf-8', 'x-content-type-options': 'nosniff' })
-    .send(`${failure.message}\n`)
 }
 
 async function answerContent(call: AssetCall): Promise<unknown> {

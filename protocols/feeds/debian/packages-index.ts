@@ -3,7 +3,6 @@
  * https://wiki.debian.org/DebianRepository/Format
  */
 
-import { isFeedmeshError } from '../../../src/errors.ts'
 import type { FeedUnit } from '../../../src/feeds/feed.ts'
 import {
   type BuiltIndex,
@@ -11,9 +10,10 @@ import {
   INDEX_ENCODINGS,
   type IndexDocument,
   type IndexEntries,
+  type IndexEntry,
   type SignedIndexFormat,
-  type UnitEntries,
 } from '../../../src/feeds/signed-index.ts'
+import { findReadable, splitEntriesAt } from '../index-entries.ts'
 import {
   DEFAULT_COMPONENT,
   DEFAULT_SUITE,
@@ -49,20 +49,15 @@ function targetsOf({ key }: StoredPackage, context: EntryContext): readonly stri
   return context.documents(key.suite).filter((document) => document.startsWith(`${key.component}/`))
 }
 
-async function renderStored(name: string, stored: StoredPackage, context: EntryContext): Promise<string | undefined> {
-  try {
-    const meta = decodePackageMeta(name, stored.key, await context.readMeta(stored.row))
-    return renderParagraph(name, stored, meta)
-  } catch (error) {
-    if (isFeedmeshError(error, 'BAD_INPUT', 'BAD_PACKAGE')) return undefined
-    throw error
-  }
+async function renderStored(name: string, stored: StoredPackage, context: EntryContext): Promise<string> {
+  const meta = decodePackageMeta(name, stored.key, await context.readMeta(stored.row))
+  return renderParagraph(name, stored, meta)
 }
 
 async function entriesOf(unit: FeedUnit, context: EntryContext): Promise<readonly IndexEntries[]> {
   const texts = new Map<string, { readonly target: IndexDocument; readonly paragraphs: string[] }>()
   for (const stored of listPackages(unit)) {
-    const paragraph = await renderStored(unit.unit, stored, context)
+    const paragraph = await findReadable(() => renderStored(unit.unit, stored, context))
     if (paragraph === undefined) continue
     for (const document of targetsOf(stored, context)) {
       const target = { index: stored.key.suite, document }
@@ -83,20 +78,8 @@ const FIELD = Buffer.from('Package: ')
 const END = Buffer.from('\n\n')
 
 /** Every paragraph begins with the name of its package. */
-function* splitEntries(_document: string, bytes: Buffer): Generator<UnitEntries> {
-  let [unit, from, count] = ['', 0, 0]
-  for (let at = 0; at < bytes.length; ) {
-    const next = bytes.toString('utf8', at + FIELD.length, bytes.indexOf(0x0a, at))
-    if (next !== unit && count > 0) {
-      yield { unit, bytes: bytes.subarray(from, at), count }
-      from = at
-      count = 0
-    }
-    unit = next
-    count += 1
-    at = bytes.indexOf(END, at) + END.length
-  }
-  if (count > 0) yield { unit, bytes: bytes.subarray(from), count }
+function splitEntries(_document: string, bytes: Buffer): Iterable<IndexEntry> {
+  return splitEntriesAt(END, bytes, (entry) => entry.toString('utf8', FIELD.length, entry.indexOf(0x0a)))
 }
 
 function renderRelease({ feedName, index, builtAtMs, documents }: BuiltIndex): Uint8Array {

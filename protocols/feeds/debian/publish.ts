@@ -1,35 +1,19 @@
-/** Writing of packages. A file is checked while it is staged; only the last step makes it visible, whole. */
+/** Writing of packages. */
 
-import { FeedmeshError } from '../../../src/errors.ts'
 import type { Feed } from '../../../src/feeds/feed.ts'
 import type { NativeFile } from '../../../src/feeds/feed-type.ts'
-import type { StagedBlob } from '../../../src/store/blobs.ts'
+import { openNativeFile, type PublishedPackage, putPackage, storing } from '../store-package.ts'
 import { readDeb } from './deb.ts'
 import {
   DEB_ROLE,
   debName,
   encodePackageMeta,
-  listPackages,
   type PackageKey,
   type Placement,
   packageKey,
   parsePlacement,
   verifyFileName,
 } from './format.ts'
-
-export interface PublishedPackage {
-  readonly unit: string
-  readonly key: string
-  /** `false` where the same file was there already. */
-  readonly isNew: boolean
-}
-
-async function* storing(body: AsyncIterable<Uint8Array>, staged: StagedBlob): AsyncGenerator<Uint8Array> {
-  for await (const piece of body) {
-    await staged.write(piece)
-    yield piece
-  }
-}
 
 /** @throws BAD_PACKAGE, TOO_LARGE; EXISTS when the version is there with other content */
 export async function publishDeb(
@@ -45,27 +29,10 @@ export async function publishDeb(
   const key: PackageKey = { ...upload.place, version, architecture }
   const text = [...control.fields.values()].join('\n')
   const meta = encodePackageMeta({ md5: blob.hashes.md5 ?? '', sha1: blob.hashes.sha1 ?? '', control: text })
-  let isNew = true
-  await feed.change(unit, (current) => {
-    const known = listPackages(current).find(({ row }) => row.key === packageKey(key))
-    if (known === undefined)
-      return { put: [{ key: packageKey(key), rowClass: 'immutable', meta, files: [{ role: DEB_ROLE, blob }] }] }
-    isNew = false
-    if (known.file.digest === blob.digest) return {}
-    throw new FeedmeshError(
-      'EXISTS',
-      `${debName(unit, key)} is in ${key.suite}/${key.component} already, with other content; raise its version`,
-    )
-  })
-  return { unit, key: packageKey(key), isNew }
+  const taken = `${debName(unit, key)} is in ${key.suite}/${key.component} already, with other content; raise its version`
+  return await putPackage(feed, { unit, key: packageKey(key), meta, file: { role: DEB_ROLE, blob }, taken })
 }
 
 export async function publishNativeFile(feed: Feed, file: NativeFile): Promise<PublishedPackage> {
-  if (file.size > feed.maxFileBytes)
-    throw new FeedmeshError(
-      'TOO_LARGE',
-      `${file.name} has ${file.size} bytes, feed ${feed.name} takes up to ${feed.maxFileBytes}`,
-    )
-  const fileName = file.name.slice(file.name.lastIndexOf('/') + 1)
-  return await publishDeb(feed, { place: parsePlacement(), fileName, body: file.open() })
+  return await publishDeb(feed, { place: parsePlacement(), ...openNativeFile(feed, file) })
 }

@@ -13,12 +13,11 @@ import type { Feed } from '../../../src/feeds/feed.ts'
 import type { FeedHost } from '../../../src/feeds/feed-type.ts'
 import { INDEX_ENCODINGS, type IndexEncoding } from '../../../src/feeds/signed-index.ts'
 import { GrowingBuffer } from '../growing-buffer.ts'
-import { UNTRUSTED_HEADERS } from '../html.ts'
+import { sendPlainError } from '../plain-errors.ts'
 import { acceptRawBodies, readBody } from '../request-body.ts'
-import { asRequestError } from '../request-error.ts'
-import { findQuery, parseRequestPath } from '../request-path.ts'
-import { serveFile } from '../serve-file.ts'
-import { INDEX_CHANGING, INDEX_FOR_EVER, serveIndexFile } from '../serve-index.ts'
+import { findQuery, parseRequestPath, pathNotFound } from '../request-path.ts'
+import { INDEX_CHANGING, INDEX_FOR_EVER, serveIndexFile, serveIndexKeys } from '../serve-index.ts'
+import { servePackage } from '../serve-package.ts'
 import { MAX_CHANGES_BYTES, parseChanges, verifyChanges } from './changes.ts'
 import { listPackages, type Placement, parsePlacement, poolPath, type StoredPackage } from './format.ts'
 import { publishDeb } from './publish.ts'
@@ -40,7 +39,7 @@ const READERS: Readonly<Record<string, Handler>> = { dists: answerDists, pool: a
 
 export function registerDebianRoutes(scope: FastifyInstance, host: FeedHost): void {
   acceptRawBodies(scope)
-  scope.setErrorHandler((error, request, reply) => sendError(error, request, reply))
+  scope.setErrorHandler((error, request, reply) => sendPlainError(error, { request, reply, type: 'debian' }))
   const handler = async (request: FastifyRequest, reply: FastifyReply): Promise<unknown> => {
     const segments = parseRequestPath(request)
     const call = { request, reply, host, segments }
@@ -50,24 +49,9 @@ export function registerDebianRoutes(scope: FastifyInstance, host: FeedHost): vo
     const read = Object.hasOwn(READERS, area) ? READERS[area] : undefined
     if (read !== undefined && request.method !== 'POST') return read(call)
     await host.getFeed(request, 'read')
-    throw notFound(call, 'a debian feed answers at dists/, pool/ and keys/')
+    throw pathNotFound(call.segments, 'a debian feed answers at dists/, pool/ and keys/')
   }
   for (const url of ['/', '/*']) scope.route({ method: ['GET', 'HEAD', 'PUT', 'POST', 'DELETE'], url, handler })
-}
-
-/** Plain text: it is what apt, dput and curl show. */
-function sendError(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
-  const failure = asRequestError(error)
-  if (failure.code === 'INTERNAL') request.log.error({ err: error }, 'debian request failed')
-  if (failure.code === 'UNAUTHENTICATED') reply.header('www-authenticate', 'Basic realm="debian feed", charset="UTF-8"')
-  return reply
-    .code(failure.httpStatus)
-    .headers({ 'content-type': 'text/plain; charset=utf-8', 'x-content-type-options': 'nosniff' })
-    .send(`${failure.message}\n`)
-}
-
-function notFound({ segments }: Pick<Call, 'segments'>, why: string): FeedmeshError {
-  return new FeedmeshError('NOT_FOUND', `no ${JSON.stringify(segments.join('/').slice(0, 200))} here: ${why}`)
 }
 
 const CONTENT_TYPES: Readonly<Record<IndexEncoding, string>> = {
@@ -84,7 +68,7 @@ async function answerDists(call: Call): Promise<unknown> {
   if (hash !== undefined) {
     const found = await indexes.findByHash(suite, hash.sha256)
     if (found === undefined || !found.document.startsWith(`${hash.folder}/`))
-      throw notFound(call, 'no generation of the index that is kept has it; run apt update again')
+      throw pathNotFound(call.segments, 'no generation of the index that is kept has it; run apt update again')
     return serveIndexFile(request, reply, {
       file: found,
       contentType: 'application/octet-stream',
@@ -92,7 +76,8 @@ async function answerDists(call: Call): Promise<unknown> {
     })
   }
   const index = await indexes.find(suite)
-  if (index === undefined) throw notFound(call, `the feed has no suite ${JSON.stringify(suite.slice(0, 64))} yet`)
+  if (index === undefined)
+    throw pathNotFound(call.segments, `the feed has no suite ${JSON.stringify(suite.slice(0, 64))} yet`)
   const name = path.join('/')
   const top = index.findTop(name)
   if (top !== undefined)
@@ -109,7 +94,7 @@ async function answerDists(call: Call): Promise<unknown> {
         cacheControl: INDEX_CHANGING,
       })
   }
-  throw notFound(call, 'the suite has no such file')
+  throw pathNotFound(call.segments, 'the suite has no such file')
 }
 
 function findHash(path: readonly string[]): { readonly folder: string; readonly sha256: string } | undefined {
@@ -122,15 +107,8 @@ async function answerKeys(call: Call): Promise<unknown> {
   const { request, reply, host, segments } = call
   const feed = await host.getFeed(request, 'read')
   if (segments.length !== 2 || segments[1] !== `${feed.name}.asc`)
-    throw notFound(call, `the key of the feed is at keys/${feed.name}.asc`)
-  const keys = await host.getIndexes(feed).readPublicKeys()
-  return reply
-    .headers({
-      'content-type': 'application/pgp-keys',
-      'x-content-type-options': 'nosniff',
-      'cache-control': INDEX_CHANGING,
-    })
-    .send(Buffer.from(keys))
+    throw pathNotFound(call.segments, `the key of the feed is at keys/${feed.name}.asc`)
+  return serveIndexKeys(reply, host.getIndexes(feed))
 }
 
 /** `pool/SUITE/COMPONENT/…/NAME_VERSION_ARCH.deb`, as the index names it. */
@@ -145,16 +123,9 @@ async function answerPool(call: Call): Promise<unknown> {
   const { request, reply, host, segments } = call
   const feed = await host.getFeed(request, 'read')
   const found = await findPackage(feed, segments)
-  if (found === undefined) throw notFound(call, 'the feed has no such package')
+  if (found === undefined) throw pathNotFound(call.segments, 'the feed has no such package')
   const { row, file } = found
-  return serveFile(request, reply, {
-    size: file.size,
-    etag: `"${file.digest}"`,
-    contentType: 'application/vnd.debian.binary-package',
-    modifiedAtMs: row.writtenAtMs,
-    headers: { ...UNTRUSTED_HEADERS, 'cache-control': INDEX_FOR_EVER },
-    open: (range) => feed.open(row, file, range),
-  })
+  return servePackage(request, reply, { feed, row, file, contentType: 'application/vnd.debian.binary-package' })
 }
 
 /** Where an upload is to go, and what its file is called. */
@@ -203,7 +174,7 @@ async function answerDelete(call: Call): Promise<unknown> {
   const { request, reply, host, segments } = call
   const feed = await host.getFeed(request, 'delete')
   const found = segments[0] === 'pool' ? await findPackage(feed, segments) : undefined
-  if (found === undefined) throw notFound(call, 'the feed has no such package')
+  if (found === undefined) throw pathNotFound(call.segments, 'the feed has no such package')
   await feed.change(found.row.unit, () => ({ drop: [found.row.key] }))
   return reply.code(204).send()
 }

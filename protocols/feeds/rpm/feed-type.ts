@@ -11,6 +11,7 @@ export const rpmFeedType: FeedType = {
   mount: 'rpm',
   routes: registerRpmRoutes,
   index: repodataIndex,
+  hasPackageSignatures: true,
   publishFile: publishNativeFile,
   itemName(unit, key) {
     const about = parsePackageKey(unit, key)

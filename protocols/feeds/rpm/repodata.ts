@@ -1,14 +1,14 @@
 /** The signed index of an rpm feed: `repomd.xml` and the three lists that it names. */
 
-import { isFeedmeshError } from '../../../src/errors.ts'
 import type { FeedUnit } from '../../../src/feeds/feed.ts'
 import type {
   BuiltIndex,
   EntryContext,
   IndexEntries,
+  IndexEntry,
   SignedIndexFormat,
-  UnitEntries,
 } from '../../../src/feeds/signed-index.ts'
+import { findReadable, splitEntriesAt } from '../index-entries.ts'
 import { listPackages, type StoredPackage } from './format.ts'
 import { decodeMeta, type PackageMeta } from './meta.ts'
 import { renderFilelist, renderOther, renderPrimary } from './package-entries.ts'
@@ -53,20 +53,10 @@ const LISTS: readonly List[] = [
 
 const DOCUMENTS = LISTS.map(({ document }) => ({ index: REPOSITORY_INDEX, document }))
 
-/** What cannot be understood is not listed. */
-async function findMeta({ row }: StoredPackage, context: EntryContext): Promise<PackageMeta | undefined> {
-  try {
-    return decodeMeta(await context.readMeta(row))
-  } catch (error) {
-    if (isFeedmeshError(error, 'BAD_INPUT', 'BAD_PACKAGE')) return undefined
-    throw error
-  }
-}
-
 async function entriesOf(unit: FeedUnit, context: EntryContext): Promise<readonly IndexEntries[]> {
   const texts = LISTS.map((): string[] => [])
   for (const stored of listPackages(unit)) {
-    const meta = await findMeta(stored, context)
+    const meta = await findReadable(async () => decodeMeta(await context.readMeta(stored.row)))
     if (meta !== undefined) for (const [at, { render }] of LISTS.entries()) texts[at]?.push(render(stored, meta))
   }
   if (texts[0]?.length === 0) return []
@@ -78,27 +68,16 @@ async function entriesOf(unit: FeedUnit, context: EntryContext): Promise<readonl
   }))
 }
 
-const START = Buffer.from('<package ')
 const END = Buffer.from('</package>\n')
 /** `<package type="rpm">`, then the name; or the name as an attribute. Texts of packages hold no `<`. */
 const NAME = /^<package (?:type="rpm">\n {2}<name>([^<]+)<|pkgid="[0-9a-f]+" name="([^"]+)")/
 const HEAD_BYTES = 512
 
-function* splitEntries(_document: string, bytes: Buffer): Generator<UnitEntries> {
-  let [unit, from, count] = ['', 0, 0]
-  for (let at = bytes.indexOf(START); at !== -1 && at < bytes.length; ) {
-    const [, text, value] = NAME.exec(bytes.toString('utf8', at, at + HEAD_BYTES)) ?? []
-    const next = text ?? value ?? ''
-    if (next !== unit && count > 0) {
-      yield { unit, bytes: bytes.subarray(from, at), count }
-      from = at
-      count = 0
-    }
-    unit = next
-    count += 1
-    at = bytes.indexOf(END, at) + END.length
-  }
-  if (count > 0) yield { unit, bytes: bytes.subarray(from), count }
+function splitEntries(_document: string, bytes: Buffer): Iterable<IndexEntry> {
+  return splitEntriesAt(END, bytes, (entry) => {
+    const [, text, value] = NAME.exec(entry.toString('utf8', 0, HEAD_BYTES)) ?? []
+    return text ?? value ?? ''
+  })
 }
 
 const DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'

@@ -12,12 +12,11 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { FeedmeshError } from '../../../src/errors.ts'
 import type { Feed } from '../../../src/feeds/feed.ts'
 import type { FeedHost } from '../../../src/feeds/feed-type.ts'
-import { UNTRUSTED_HEADERS } from '../html.ts'
+import { sendPlainError } from '../plain-errors.ts'
 import { acceptRawBodies, readBody } from '../request-body.ts'
-import { asRequestError } from '../request-error.ts'
-import { parseRequestPath } from '../request-path.ts'
-import { serveFile } from '../serve-file.ts'
-import { INDEX_CHANGING, INDEX_FOR_EVER, serveIndexFile } from '../serve-index.ts'
+import { parseRequestPath, pathNotFound } from '../request-path.ts'
+import { INDEX_CHANGING, INDEX_FOR_EVER, serveIndexFile, serveIndexKeys } from '../serve-index.ts'
+import { servePackage } from '../serve-package.ts'
 import { findPackageName, listPackages, PACKAGES_FOLDER, packagePath, type StoredPackage } from './format.ts'
 import { GivenTops } from './given-tops.ts'
 import { publishRpm } from './publish.ts'
@@ -34,7 +33,7 @@ interface Call {
 
 export function registerRpmRoutes(scope: FastifyInstance, host: FeedHost): void {
   acceptRawBodies(scope)
-  scope.setErrorHandler((error, request, reply) => sendError(error, request, reply))
+  scope.setErrorHandler((error, request, reply) => sendPlainError(error, { request, reply, type: 'rpm' }))
   const given = new GivenTops(() => performance.now())
   const handler = async (request: FastifyRequest, reply: FastifyReply): Promise<unknown> => {
     const call = { request, reply, host, given, segments: parseRequestPath(request) }
@@ -43,24 +42,9 @@ export function registerRpmRoutes(scope: FastifyInstance, host: FeedHost): void 
     const feed = await host.getFeed(request, 'read')
     if (request.method !== 'POST' && call.segments[0] === REPOSITORY_INDEX) return answerRepodata(call, feed)
     if (request.method !== 'POST' && call.segments[0] === PACKAGES_FOLDER) return answerPackage(call, feed)
-    throw notFound(call, 'an rpm feed answers at repodata/ and packages/')
+    throw pathNotFound(call.segments, 'an rpm feed answers at repodata/ and packages/')
   }
   for (const url of ['/', '/*']) scope.route({ method: ['GET', 'HEAD', 'PUT', 'POST', 'DELETE'], url, handler })
-}
-
-/** Plain text: it is what curl shows; dnf and zypper show the status. */
-function sendError(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
-  const failure = asRequestError(error)
-  if (failure.code === 'INTERNAL') request.log.error({ err: error }, 'rpm request failed')
-  if (failure.code === 'UNAUTHENTICATED') reply.header('www-authenticate', 'Basic realm="rpm feed", charset="UTF-8"')
-  return reply
-    .code(failure.httpStatus)
-    .headers({ 'content-type': 'text/plain; charset=utf-8', 'x-content-type-options': 'nosniff' })
-    .send(`${failure.message}\n`)
-}
-
-function notFound({ segments }: Call, why: string): FeedmeshError {
-  return new FeedmeshError('NOT_FOUND', `no ${JSON.stringify(segments.join('/').slice(0, 200))} here: ${why}`)
 }
 
 const CONTENT_TYPES: Readonly<Record<string, string>> = {
@@ -72,30 +56,20 @@ const CONTENT_TYPES: Readonly<Record<string, string>> = {
 async function answerRepodata(call: Call, feed: Feed): Promise<unknown> {
   const { segments } = call
   const [, file = '', ...rest] = segments
-  if (rest.length > 0) throw notFound(call, 'there are no folders in repodata/')
-  if (file === `${TOP}.key`) return answerKeys(call, feed)
+  if (rest.length > 0) throw pathNotFound(call.segments, 'there are no folders in repodata/')
+  if (file === `${TOP}.key`) return serveIndexKeys(call.reply, call.host.getIndexes(feed))
   return file === TOP || file === SIGNATURE ? answerTop(call, feed, file) : answerList(call, feed, file)
-}
-
-async function answerKeys({ reply, host }: Call, feed: Feed): Promise<unknown> {
-  const keys = await host.getIndexes(feed).readPublicKeys()
-  return reply
-    .headers({
-      'content-type': 'application/pgp-keys',
-      'x-content-type-options': 'nosniff',
-      'cache-control': INDEX_CHANGING,
-    })
-    .send(Buffer.from(keys))
 }
 
 async function answerTop(call: Call, feed: Feed, path: string): Promise<unknown> {
   const { request, reply, host, given } = call
   const newest = await host.getIndexes(feed).find(REPOSITORY_INDEX)
-  if (newest === undefined) throw notFound(call, 'the feed has not signed its index yet; ask again in a moment')
+  if (newest === undefined)
+    throw pathNotFound(call.segments, 'the feed has not signed its index yet; ask again in a moment')
   if (path === TOP && request.method === 'GET') given.note(request, feed.name, newest)
   const index = path === SIGNATURE ? (given.find(request, feed.name) ?? newest) : newest
   const file = index.findTop(path)
-  if (file === undefined) throw notFound(call, 'the index has no such file')
+  if (file === undefined) throw pathNotFound(call.segments, 'the index has no such file')
   const contentType = path === TOP ? 'application/xml' : 'application/pgp-signature'
   return serveIndexFile(request, reply, { file, contentType, cacheControl: INDEX_CHANGING })
 }
@@ -108,7 +82,7 @@ async function answerList(call: Call, feed: Feed, name: string): Promise<unknown
   const path = file === undefined ? '' : documentPath(sha256, file.document)
   const isNamed = `${REPOSITORY_INDEX}/${name}` === (suffix === 'xml' ? path : `${path}.${suffix}`)
   if (file === undefined || !isNamed)
-    throw notFound(call, 'no generation of the index that is kept has it; read repodata/repomd.xml again')
+    throw pathNotFound(call.segments, 'no generation of the index that is kept has it; read repodata/repomd.xml again')
   const contentType = CONTENT_TYPES[suffix] ?? 'application/octet-stream'
   return serveIndexFile(request, reply, { file, contentType, cacheControl: INDEX_FOR_EVER })
 }
@@ -124,16 +98,9 @@ async function findPackage(feed: Feed, segments: readonly string[]): Promise<Sto
 async function answerPackage(call: Call, feed: Feed): Promise<unknown> {
   const { request, reply, segments } = call
   const found = await findPackage(feed, segments)
-  if (found === undefined) throw notFound(call, 'the feed has no such package')
+  if (found === undefined) throw pathNotFound(call.segments, 'the feed has no such package')
   const { row, file } = found
-  return serveFile(request, reply, {
-    size: file.size,
-    etag: `"${file.digest}"`,
-    contentType: 'application/x-rpm',
-    modifiedAtMs: row.writtenAtMs,
-    headers: { ...UNTRUSTED_HEADERS, 'cache-control': INDEX_FOR_EVER },
-    open: (range) => feed.open(row, file, range),
-  })
+  return servePackage(request, reply, { feed, row, file, contentType: 'application/x-rpm' })
 }
 
 async function answerUpload({ request, reply, host, segments }: Call): Promise<unknown> {
@@ -151,7 +118,7 @@ async function answerDelete(call: Call): Promise<unknown> {
   const { request, reply, host, segments } = call
   const feed = await host.getFeed(request, 'delete')
   const found = segments[0] === PACKAGES_FOLDER ? await findPackage(feed, segments) : undefined
-  if (found === undefined) throw notFound(call, 'the feed has no such package')
+  if (found === undefined) throw pathNotFound(call.segments, 'the feed has no such package')
   await feed.change(found.row.unit, () => ({ drop: [found.row.key] }))
   return reply.code(204).send()
 }

@@ -17,7 +17,6 @@ import {
   readInfo,
 } from './package-info.ts'
 import { SIGNATURE_TAGS, TAGS } from './tags.ts'
-import { withoutXzChecks } from './xz-checks.ts'
 
 export interface RpmPackage extends PackageIdentity, PackageInfo {
   /** Where the header is in the file: clients may fetch it alone. */
@@ -25,7 +24,7 @@ export interface RpmPackage extends PackageIdentity, PackageInfo {
   readonly headerEnd: number
   /** Size of the payload when it is not packed. */
   readonly archiveBytes: number
-  /** Whether a signature of the publisher is in it. Nobody has verified it. */
+  /** Whether a signature of the publisher's is in it. Nobody has verified it. */
   readonly isSigned: boolean
 }
 
@@ -47,13 +46,10 @@ const LEAD_MAGIC = 0xedabeedb
 /** The signature header is filled up to a multiple of this. */
 const ALIGNMENT = 8
 const PIECE_BYTES = 64 * 1024
-const SIGNATURE_KINDS = [
-  SIGNATURE_TAGS.dsaHeader,
-  SIGNATURE_TAGS.rsaHeader,
-  SIGNATURE_TAGS.openPgp,
-  SIGNATURE_TAGS.pgp,
-  SIGNATURE_TAGS.gpg,
-]
+const BINARY_SIGNATURES = [SIGNATURE_TAGS.dsaHeader, SIGNATURE_TAGS.rsaHeader, SIGNATURE_TAGS.pgp, SIGNATURE_TAGS.gpg]
+
+/** Number of the kind of packet, in OpenPGP. */
+const SIGNATURE_PACKET = 2
 
 /**
  * Reads all of `source`.
@@ -80,8 +76,19 @@ export async function readRpm(source: AsyncIterable<Uint8Array>, limits: RpmLimi
     headerStart,
     headerEnd,
     archiveBytes: signature.findNumber(longArchiveSize) ?? signature.findNumber(archiveSize) ?? unpacked,
-    isSigned: SIGNATURE_KINDS.some((tag) => signature.has(tag)),
+    isSigned: hasSignature(signature),
   }
+}
+
+/** https://www.rfc-editor.org/rfc/rfc9580#section-4.2 */
+function hasSignature(header: RpmHeader): boolean {
+  const binary = BINARY_SIGNATURES.flatMap((tag) => header.findBytes(tag) ?? [])
+  const texts = header.strings(SIGNATURE_TAGS.openPgp).map((text) => Buffer.from(text, 'base64'))
+  return [...binary, ...texts].some((packet) => {
+    const first = packet[0] ?? 0
+    const kind = (first & 0x40) === 0 ? (first & 0x3c) >> 2 : first & 0x3f
+    return first >= 0x80 && kind === SIGNATURE_PACKET
+  })
 }
 
 async function readLead(reader: ByteReader): Promise<void> {
@@ -209,8 +216,7 @@ async function readPayload(reader: ByteReader, { header, files, payload, limits 
   }
   let size = 0
   const packing = findPacking(header, first)
-  const source = packing === 'xz' ? withoutXzChecks(packed()) : packed()
-  for await (const piece of unpack(source, packing, { subject: 'its payload', limits })) {
+  for await (const piece of unpack(packed(), packing, { subject: 'its payload', limits })) {
     size += piece.length
     payload.addUnpacked(piece)
     scanner.push(piece)

@@ -3,7 +3,7 @@
 import { Type } from 'typebox'
 import { requestOrigin } from '../request-origin.ts'
 import { type AdminContext, type AdminScope, actorOf } from './admin-api.ts'
-import { closed, errors, feedDetails, feedName, feedSummary, listOf, nothing } from './schemas.ts'
+import { closed, errors, feedDetails, feedName, feedSummary, listOf, nothing, unsigned } from './schemas.ts'
 
 const tags = ['feeds']
 const params = Type.Object({ name: feedName })
@@ -12,7 +12,12 @@ const feedType = Type.Object({ name: Type.String(), mount: Type.String() }, clos
 const clientSetup = Type.Object({ client: Type.String(), lines: Type.Array(Type.String()) }, closed)
 
 const newFeed = Type.Object(
-  { name: feedName, type: typeName, publicRead: Type.Optional(Type.Boolean({ description: 'Read without a key.' })) },
+  {
+    name: feedName,
+    type: typeName,
+    publicRead: Type.Optional(Type.Boolean({ description: 'Read without a key.' })),
+    unsigned: Type.Optional(unsigned),
+  },
   closed,
 )
 
@@ -53,11 +58,12 @@ export function registerFeedRoutes(scope: AdminScope, { operations }: AdminConte
       },
     },
     async (request, reply) => {
-      const { name, type, publicRead = false } = request.body
-      return reply.code(201).send(await operations.createFeed({ name, type, publicRead }, actorOf(request)))
+      const feed = { publicRead: false, ...request.body }
+      return reply.code(201).send(await operations.createFeed(feed, actorOf(request)))
     },
   )
   registerOneFeed(scope, operations)
+  registerFeedChanges(scope, operations)
 }
 
 function registerOneFeed(scope: AdminScope, operations: AdminContext['operations']): void {
@@ -92,6 +98,23 @@ function registerOneFeed(scope: AdminScope, operations: AdminContext['operations
       const clients = (found?.clientSetup(url) ?? []).map(({ client, lines }) => ({ client, lines: [...lines] }))
       return reply.send({ clients })
     },
+  )
+}
+
+function registerFeedChanges(scope: AdminScope, operations: AdminContext['operations']): void {
+  scope.patch(
+    '/feeds/:name',
+    {
+      schema: {
+        tags,
+        operationId: 'editFeed',
+        summary: 'Change what a feed takes',
+        params,
+        body: Type.Object({ unsigned }, closed),
+        response: { 200: feedSummary, ...errors },
+      },
+    },
+    (request) => operations.editFeed(request.params.name, request.body, actorOf(request)),
   )
   scope.delete(
     '/feeds/:name',

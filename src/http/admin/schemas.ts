@@ -5,6 +5,7 @@
 
 import { type Static, type TSchema, type TUnsafe, Type } from 'typebox'
 import { COMMUNICATION_MODES, REPLICATION_MODES } from '../../catalog/policy.ts'
+import { UNSIGNED_POLICIES } from '../../feeds/feed.ts'
 import type {
   BackupReport,
   FeedDetails,
@@ -65,11 +66,16 @@ const errorDocument = Type.Object(
 /** Answers of every call that can fail. */
 export const errors = { '4xx': errorDocument, '5xx': errorDocument } as const
 
+export const unsigned = Type.Enum([...UNSIGNED_POLICIES], {
+  description:
+    'What becomes of packages that their publisher has not signed; for types whose packages carry signatures.',
+})
 const feedFields = {
   id: Type.String(),
   name: Type.String(),
   type: Type.String(),
   publicRead: Type.Boolean(),
+  unsigned: Type.Optional(unsigned),
   entries: count,
   bytes: count,
 }
