@@ -180,7 +180,7 @@ function createMesh(base: Base, stores: Stores, host: MeshHost, stack: AsyncDisp
   const asker = new LinkAsker({ host, hello, presence, publicKey: identity.publicKey })
   const policy = new LinkPolicy({ book, registry: ledger.registry, presence, signer, now, randomBytes })
   const progress = { now: elapsedMs, setTimer }
-  const fetcher = new BlobFetcher({ host, records, blobs, reach, progress })
+  const fetcher = new BlobFetcher({ host, records, blobs, reach, progress, hello, presence })
   const isOwn = (feedId: string) => ledger.registry.localById(feedId) !== undefined
   const streams = stack.use(new SyncStreams({ host, progress }))
   const servers = (feedId: FeedId, except: string) =>

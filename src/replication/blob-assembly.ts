@@ -46,6 +46,11 @@ export class BlobAssembly {
     return this.#staged.size
   }
 
+  /** Whether nothing more is written, because it was sealed or left. */
+  get isOver(): boolean {
+    return this.#isOver
+  }
+
   /** @returns how many bytes of the piece were new; or why they cannot be stored, after which nothing is kept */
   accept(position: number, piece: Uint8Array): Promise<number | FeedmeshError> {
     return this.#inTurn(async () => {
@@ -144,6 +149,7 @@ export class BlobAssemblies {
     assembly.users -= 1
     if (assembly.users > 0) return
     this.forget(assembly)
+    if (assembly.isOver) return
     const { digest } = assembly.wanted
     const leaving = assembly.leave()
     this.#leaving.set(digest, leaving)

@@ -1,24 +1,19 @@
 /**
- * Fetches blobs from a peer over channels of the host: several of them, several requests under way on each, resumed by offset
- * after a break and over restarts. Bytes are hashed while they are written; nothing unverified becomes known to the store.
+ * Fetches blobs from the peers that may have them, over channels of the host: several peers, several channels to each, several
+ * requests under way on each, resumed by offset after a break, at another peer, and over restarts.
  */
 
-import {
-  BLOB_PROTOCOL,
-  type BlobReply,
-  type BlobRequest,
-  blobReply,
-  blobRequest,
-} from '../../protocols/mesh/blob/messages.ts'
-import { Exchange, parseError } from '../../protocols/mesh/exchange.ts'
 import type { ProgressRule } from '../../protocols/mesh/progress.ts'
-import { type FeedId, feedIdBytes } from '../catalog/charter.ts'
+import type { FeedId } from '../catalog/charter.ts'
 import type { Digest } from '../catalog/digest.ts'
-import { asFeedmeshError, FeedmeshError, isFeedmeshError } from '../errors.ts'
+import { type FeedmeshError, isFeedmeshError } from '../errors.ts'
 import type { ReachFaultPoint } from '../fault-points.ts'
+import { FetchPlan } from '../fetching/fetch-plan.ts'
+import { PeerMemory } from '../fetching/peer-memory.ts'
 import type { MeshHost } from '../network/host.ts'
-import { type BlobStore, MAX_INLINE_BYTES, type StagedBlob } from '../store/blobs.ts'
+import { type BlobStore, MAX_INLINE_BYTES } from '../store/blobs.ts'
 import type { Records } from '../store/records.ts'
+import { BlobFetch } from './blob-fetch.ts'
 
 export interface WantedBlob {
   readonly feedId: FeedId
@@ -34,68 +29,113 @@ export interface BlobOutcome {
   readonly error?: FeedmeshError
 }
 
+/** A peer whose bytes of a blob were wrong for certain, although another one gave the blob. */
+export interface BlobLie {
+  readonly peer: string
+  readonly wanted: WantedBlob
+  readonly error: FeedmeshError
+}
+
+export interface BlobWork {
+  readonly signal: AbortSignal
+  /** Called once for each wanted blob, in any order. */
+  readonly onOutcome: (outcome: BlobOutcome) => void
+  readonly onLie?: (lie: BlobLie) => void
+  /** A client waits: what nobody waits for makes room. */
+  readonly isWaited?: boolean
+}
+
+interface Place {
+  readonly site: string
+  readonly region: string
+}
+
 export interface BlobFetcherOptions {
   readonly host: MeshHost
   readonly records: Records
   readonly blobs: BlobStore
   readonly reach: ReachFaultPoint
-  /** What a peer has to give while a blob is waited for; unlimited unless told. */
+  /** What a peer has to give while a blob is waited for; unlimited unless told, and then no peer is found to be slow. */
   readonly progress?: ProgressRule
+  /** Where this node and its peers are; without it all of them are far away. */
+  readonly hello?: Place
+  readonly presence?: { find(peer: string): Place | undefined }
 }
 
-const STREAMS = 4
-/** Requests under way on one stream; only small blobs wait behind each other. */
-const PIPELINE = 64
-/** Small blobs that share one batch. */
-const BATCH = 64
+/** What is under way of a fetch that nobody waits for while a client waits for another: one large blob. */
+const BACKGROUND_LOAD = 2
 
-/** A stream that broke this often is not opened again in this fetch. */
-const MAX_BREAKS = 3
-
-interface Work {
-  readonly signal: AbortSignal
-  readonly onOutcome: (outcome: BlobOutcome) => void
-}
-
-interface Pending {
-  readonly wanted: WantedBlob
-  readonly staged: StagedBlob
-}
-
-type BlobExchange = Exchange<BlobRequest, BlobReply>
+const NOWHERE: Place = { site: '', region: '' }
 
 export class BlobFetcher {
   readonly #options: BlobFetcherOptions
+  readonly #memory = new PeerMemory()
+  readonly #background = new Map<FetchPlan, BlobFetch>()
+  #waiting = 0
 
   constructor(options: BlobFetcherOptions) {
     this.#options = options
   }
 
-  /** Calls `onOutcome` once for each wanted blob, in any order. Throws only when `signal` is aborted. */
-  async fetchAll(
-    peer: string,
-    wanted: readonly WantedBlob[],
-    work: { readonly signal: AbortSignal; readonly onOutcome: (outcome: BlobOutcome) => void },
-  ): Promise<void> {
-    // Large ones first, so that none is left alone at the end.
-    const queue = (await this.#findOnDisk(wanted, work)).sort((a, b) => a.size - b.size)
-    const streams = Array.from({ length: Math.min(STREAMS, queue.length) }, () => this.#runStream(peer, queue, work))
-    await Promise.all(streams)
+  /** Whom of `peers` to ask, and when, is decided by a plan; their order does not count. Throws only when `signal` is aborted. */
+  async fetchAll(peers: readonly string[], wanted: readonly WantedBlob[], work: BlobWork): Promise<void> {
+    const missing = await this.#findMissing(wanted, work)
+    if (missing.length > 0) await this.#fetch(peers, missing, work)
     work.signal.throwIfAborted()
   }
 
+  async #fetch(peers: readonly string[], missing: readonly WantedBlob[], work: BlobWork): Promise<void> {
+    const plan = this.#planFor(peers)
+    const isWaited = work.isWaited === true
+    plan.want(missing.map(({ digest, size }) => ({ digest, size, isWaited })))
+    const fetch = new BlobFetch(this.#options, plan, new Map(missing.map((one) => [one.digest, one])), work)
+    if (isWaited) this.#makeRoom(1)
+    else this.#background.set(plan, fetch)
+    if (!isWaited && this.#waiting > 0) plan.limitLoad(BACKGROUND_LOAD)
+    try {
+      await fetch.run()
+    } finally {
+      if (isWaited) this.#makeRoom(-1)
+      else this.#background.delete(plan)
+    }
+  }
+
+  #planFor(peers: readonly string[]): FetchPlan {
+    const { host, progress, hello = NOWHERE, presence } = this.#options
+    const own = { id: host.peerId, site: hello.site, region: hello.region }
+    const plan = new FetchPlan({ own, memory: this.#memory, smallBytes: MAX_INLINE_BYTES })
+    const states = new Map(host.peers().map((peer) => [peer.peerId, peer]))
+    for (const id of new Set(peers)) {
+      const { site, region } = presence?.find(id) ?? NOWHERE
+      const state = states.get(id)
+      const isConnected = state?.connected === true
+      plan.addPeer({ id, site, region, isConnected, rttMs: state?.rttMs, holds: 'unknown' }, progress?.now() ?? 0)
+    }
+    return plan
+  }
+
+  #makeRoom(change: 1 | -1): void {
+    const before = this.#waiting
+    this.#waiting += change
+    if (before > 0 && this.#waiting > 0) return
+    for (const [plan, fetch] of this.#background) {
+      plan.limitLoad(this.#waiting > 0 ? BACKGROUND_LOAD : undefined)
+      fetch.act()
+    }
+  }
+
   /** Those that have to be fetched: bytes that a lost database left on disk are made known again. */
-  async #findOnDisk(wanted: readonly WantedBlob[], work: Work): Promise<WantedBlob[]> {
+  async #findMissing(wanted: readonly WantedBlob[], work: BlobWork): Promise<WantedBlob[]> {
     const missing: WantedBlob[] = []
     for (const one of wanted) {
-      if (work.signal.aborted) break
+      if (work.signal.aborted) return []
       if (one.size > MAX_INLINE_BYTES && (await this.#isReadmitted(one))) work.onOutcome({ wanted: one })
       else missing.push(one)
     }
     return missing
   }
 
-  /** Where the disk does not give them, the peer is asked. */
+  /** Where the disk does not give them, the peers are asked. */
   async #isReadmitted({ digest }: WantedBlob): Promise<boolean> {
     try {
       return await this.#options.blobs.readmit(digest)
@@ -103,141 +143,5 @@ export class BlobFetcher {
       if (isFeedmeshError(error, 'STORAGE_IO', 'CORRUPT')) return false
       throw error
     }
-  }
-
-  /** Takes work off the queue until it is empty; a broken stream is opened again, and fails what is left after MAX_BREAKS. */
-  async #runStream(peer: string, queue: WantedBlob[], work: Work): Promise<void> {
-    for (let breaks = 1; queue.length > 0 && !work.signal.aborted; breaks += 1) {
-      const pending: Pending[] = []
-      try {
-        const channel = await this.#options.host.open(peer, BLOB_PROTOCOL, work.signal)
-        await using exchange: BlobExchange = new Exchange(channel, {
-          out: blobRequest,
-          in: blobReply,
-          what: BLOB_PROTOCOL,
-          progress: this.#options.progress,
-        })
-        await this.#drainQueue(exchange, queue, { pending, onOutcome: work.onOutcome })
-      } catch (error) {
-        for (const interrupted of pending) await leave(interrupted)
-        queue.push(...pending.map((one) => one.wanted))
-        if (breaks < MAX_BREAKS && !work.signal.aborted) continue
-        for (const wanted of queue.splice(0)) work.onOutcome({ wanted, error: asFeedmeshError(error) })
-      }
-    }
-  }
-
-  async #drainQueue(
-    exchange: BlobExchange,
-    queue: WantedBlob[],
-    state: { pending: Pending[]; onOutcome: (outcome: BlobOutcome) => void },
-  ): Promise<void> {
-    const { pending, onOutcome } = state
-    const sealed: { wanted: WantedBlob; writes: Awaited<ReturnType<StagedBlob['seal']>>['writes'] }[] = []
-    const store = async () => {
-      const batch = sealed.splice(0)
-      if (batch.length === 0) return
-      try {
-        await this.#options.records.write(batch.flatMap((one) => one.writes))
-        this.#options.reach('adopt.blob')
-        for (const { wanted } of batch) onOutcome({ wanted })
-      } catch (error) {
-        for (const { wanted } of batch) onOutcome({ wanted, error: asFeedmeshError(error) })
-      }
-    }
-    try {
-      while (queue.length > 0 || pending.length > 0) {
-        if (pending.length <= PIPELINE / 2) await this.#askMore(exchange, queue, state)
-        const next = pending[0]
-        if (next === undefined) continue
-        const outcome = await this.#receive(exchange, next)
-        pending.shift()
-        if (outcome instanceof FeedmeshError) onOutcome({ wanted: next.wanted, error: outcome })
-        else sealed.push({ wanted: next.wanted, writes: outcome.writes })
-        if (sealed.length >= BATCH || pending.length === 0) await store()
-      }
-    } finally {
-      // Also when the stream breaks: what arrived whole is kept and told.
-      await store()
-    }
-    await exchange.end()
-  }
-
-  /** Fills the pipeline; the requests go out in one write. */
-  async #askMore(
-    exchange: BlobExchange,
-    queue: WantedBlob[],
-    state: { pending: Pending[]; onOutcome: (outcome: BlobOutcome) => void },
-  ): Promise<void> {
-    const requests: BlobRequest[] = []
-    while (queue.length > 0 && mayAsk(state.pending, queue.at(-1)!)) {
-      const request = await this.#prepare(queue.pop()!, state)
-      if (request !== undefined) requests.push(request)
-    }
-    await exchange.sendAll(requests)
-  }
-
-  /** Makes room for the blob; undefined when there is none, which has been told. */
-  async #prepare(
-    wanted: WantedBlob,
-    state: { pending: Pending[]; onOutcome: (outcome: BlobOutcome) => void },
-  ): Promise<BlobRequest | undefined> {
-    let staged: StagedBlob
-    try {
-      // Small blobs are not worth taking up again: they cost less than finding out.
-      const resume =
-        wanted.size > MAX_INLINE_BYTES || wanted.digest.startsWith('sha512:') ? { resume: wanted.digest } : {}
-      staged = await this.#options.blobs.stage({ maxBytes: wanted.size, ...resume })
-    } catch (error) {
-      state.onOutcome({ wanted, error: asFeedmeshError(error) })
-      return undefined
-    }
-    state.pending.push({ wanted, staged })
-    const { unit, key, digest } = wanted
-    return { kind: 'get', feedId: feedIdBytes(wanted.feedId), unit, key, digest, offset: staged.offset }
-  }
-
-  /** The sealed blob, or why this one failed while the stream goes on. @throws when the stream is broken */
-  async #receive(exchange: BlobExchange, pending: Pending) {
-    const { wanted, staged } = pending
-    exchange.expect()
-    const reply = await exchange.receive()
-    if (reply.kind === 'error') {
-      await leave(pending)
-      return parseError(reply)
-    }
-    if (staged.offset + reply.length !== wanted.size) {
-      throw new FeedmeshError(
-        'PEER_INVALID',
-        `${wanted.digest} of ${wanted.unit} has ${staged.offset + reply.length} bytes at the peer instead of ${wanted.size}`,
-      )
-    }
-    for await (const piece of exchange.receiveBytes(reply.length)) await staged.write(piece)
-    try {
-      return await staged.seal(wanted.digest)
-    } catch (error) {
-      await staged[Symbol.asyncDispose]()
-      return asFeedmeshError(error)
-    }
-  }
-}
-
-function mayAsk(pending: readonly Pending[], next: WantedBlob): boolean {
-  return (
-    pending.length === 0 ||
-    (pending.length < PIPELINE &&
-      next.size <= MAX_INLINE_BYTES &&
-      pending.every(({ wanted }) => wanted.size <= MAX_INLINE_BYTES))
-  )
-}
-
-/** What arrived of a large blob stays for the next attempt, unless the disk does not let it; then it is fetched anew. */
-async function leave({ wanted, staged }: Pending): Promise<void> {
-  try {
-    if (staged.size > 0 && wanted.size > MAX_INLINE_BYTES) await staged.keep()
-  } catch (error) {
-    if (!isFeedmeshError(error)) throw error
-  } finally {
-    await staged[Symbol.asyncDispose]()
   }
 }

@@ -1,4 +1,4 @@
-/** Blobs that a client asks for and that are not here: fetched from a linked peer, once however many clients wait. */
+/** Blobs that a client asks for and that are not here: fetched from linked peers, once however many clients wait. */
 
 import type { SetTimer } from '../../protocols/mesh/progress.ts'
 import { feedIdText } from '../catalog/charter.ts'
@@ -37,23 +37,19 @@ export function createDemandFetch(options: {
 
   async function fetch(wanted: BlobWanted): Promise<void> {
     const { feedId, unit, key, file } = wanted
-    const reasons: string[] = []
-    for (const peer of findPeers(book, registry, wanted)) {
-      let failure: FeedmeshError | undefined
-      using limit = startTimeLimit(setTimer, TIMEOUT_MS, stopping)
-      await fetcher.fetchAll(peer, [{ feedId, unit, key, digest: file.digest, size: file.size }], {
-        signal: limit.signal,
-        onOutcome: ({ error }) => {
-          failure = error
-        },
-      })
-      if (failure === undefined) return
-      reasons.push(`${peer}: ${failure.message}`)
-    }
-    throw new FeedmeshError(
-      'NOT_FOUND',
-      `a file of ${unit} is not here, and no peer has given it${reasons.length > 0 ? ` (${reasons.join('; ')})` : ''}`,
-    )
+    let failure: FeedmeshError | undefined
+    using limit = startTimeLimit(setTimer, TIMEOUT_MS, stopping)
+    const blob = { feedId, unit, key, digest: file.digest, size: file.size }
+    await fetcher.fetchAll(findPeers(book, registry, wanted), [blob], {
+      signal: limit.signal,
+      isWaited: true,
+      onOutcome: ({ error }) => {
+        failure = error
+      },
+    })
+    if (failure === undefined) return
+    const message = `a file of ${unit} is not here, and no peer has given it (${failure.message})`
+    throw new FeedmeshError('NOT_FOUND', message, { cause: failure })
   }
 
   return async (wanted) => {

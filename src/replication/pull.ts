@@ -268,8 +268,9 @@ export class Pull {
     if (missing.length > 0 && isFirst) await this.#run.persist()
     let isComplete = true
     const mayLack = this.#lackable(news)
-    await this.#context.fetcher.fetchAll(this.#link.peer, missing, {
+    await this.#context.fetcher.fetchAll(this.#holdersOf(one), missing, {
       signal: this.#signal,
+      onLie: ({ peer, wanted, error }) => this.#run.blamed(peer, `${wanted.unit} ${wanted.key}`, error),
       onOutcome: ({ wanted, error }) => {
         if (error !== undefined && mayLack(wanted, error)) this.#lacking.add(wanted.digest)
         else isComplete &&= error === undefined
@@ -277,6 +278,12 @@ export class Pull {
       },
     })
     return isComplete
+  }
+
+  /** The linked peer, and others that serve the feed; for one's own past only the peer that has it is asked. */
+  #holdersOf({ head }: FetchedState): string[] {
+    const others = this.#isOwnPast ? [] : this.#context.servers(head.feedId, this.#link.peer)
+    return [this.#link.peer, ...others]
   }
 
   /**

@@ -249,6 +249,13 @@ export class ActiveRun {
     this.#update({ failed: this.#run.failed + 1 })
   }
 
+  /** A peer sent wrong bytes of an item; what becomes of the item is told by itself. */
+  blamed(peer: string, item: string, error: { readonly code: string; readonly message: string }): void {
+    const message = fitMessage(`${peer}: ${error.message}`, MAX_MESSAGE_BYTES)
+    if (this.#failures.length < MAX_ITEMS)
+      this.#failures.push({ item, action: 'failed', bytes: 0, code: error.code, message })
+  }
+
   #add(item: RunItemRecord): void {
     if (this.#items.length < MAX_ITEMS) this.#items.push(item)
   }

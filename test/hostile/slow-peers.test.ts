@@ -105,7 +105,7 @@ test('blobs that come a byte a second are given up, and what arrived is no blob'
   const wanted = { feedId: 'ab'.repeat(32), unit: 'left-pad', key: 'v/1.0.0', digest, size: 50_000 }
   const outcomes: BlobOutcome[] = []
   const work = slow.map((peer) =>
-    fetcher.fetchAll(peer, [wanted], {
+    fetcher.fetchAll([peer], [wanted], {
       signal: new AbortController().signal,
       onOutcome: (outcome) => outcomes.push(outcome),
     }),

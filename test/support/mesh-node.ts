@@ -164,7 +164,7 @@ function createReplication(parts: Parts, stack: AsyncDisposableStack) {
   const { elapsedMs, setTimer, random, randomBytes, progress } = parts
   const hello = { software: 'feedmesh/test', instance: randomBytes(16), site: '', region: '', now, randomBytes }
   const asker = new LinkAsker({ host, hello, presence, publicKey: identity.publicKey })
-  const fetcher = new BlobFetcher({ host, records, blobs, reach, ...progress })
+  const fetcher = new BlobFetcher({ host, records, blobs, reach, hello, presence, ...progress })
   const isOwn = (feedId: FeedId) => ledger.registry.localById(feedId) !== undefined
   const itemName = (_type: string, unit: string, key: string) => `${unit} ${key}`
   const streams = stack.use(new SyncStreams({ host, ...progress }))
