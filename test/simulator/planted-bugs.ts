@@ -92,9 +92,9 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'what is kept of a blob is taken up one byte too early',
-    file: 'src/replication/blob-fetcher.ts',
-    find: 'digest, offset: staged.offset }',
-    replace: 'digest, offset: Math.max(0, staged.offset - 1) }',
+    file: 'src/replication/blob-fetch.ts',
+    find: 'requestOf(assembly.wanted, offset)',
+    replace: 'requestOf(assembly.wanted, Math.max(0, offset - 1))',
     faults: ['connection reset', 'killed', 'pair cut'],
     options: { maxContentBytes: 1_000_000, bandwidth: 50 },
     seeds: 20,
