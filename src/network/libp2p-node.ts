@@ -66,7 +66,10 @@ export async function openNode(options: NodeOptions): Promise<ListeningNode> {
     },
     // It pings behind bulk data and drops the connection for it; PeerProbe watches connections instead.
     connectionMonitor: { enabled: false, abortConnectionOnPingFailure: false },
-    services: { identify: identify({ protocolPrefix: PROTOCOL_PREFIX }) },
+    // Answers who asks, and asks nobody: what it would tell is in our own hellos, and costs a connection 1.4 KB.
+    services: {
+      identify: identify({ protocolPrefix: PROTOCOL_PREFIX, runOnConnectionOpen: false }),
+    },
     nodeInfo: { name: 'feedmesh', version: '', userAgent: 'feedmesh' },
   })
   // libp2p's own list leaves out public addresses until a stranger has confirmed them.
