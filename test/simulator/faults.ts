@@ -82,6 +82,6 @@ export class Faults {
   /** Resolves when nothing is broken any more and every node runs. */
   async mend(): Promise<void> {
     await this.#mending.mend()
-    this.#world.weather.clear()
+    for (const [from, to] of this.#world.weather.clear()) this.#world.network.drop(from, to)
   }
 }

@@ -14,6 +14,9 @@ interface Way {
   slowness: number
 }
 
+/** A connection on which nothing arrives for longer is given up by its ends. */
+const STUCK_MS = 60_000
+
 export class NetworkWeather {
   readonly #timeline: Timeline
   readonly #options: SimulationOptions
@@ -65,8 +68,20 @@ export class NetworkWeather {
     Object.assign(this.#way(from, to), { slowUntil: this.#timeline.now() + forMs, slowness })
   }
 
-  /** What is on its way still takes as long as it was to take. */
-  clear(): void {
-    for (const way of this.#ways.values()) Object.assign(way, { silentUntil: 0, slowUntil: 0 })
+  /**
+   * What is on its way still takes as long as it was to take. Where that is longer than a connection outlives, its queue ends
+   * with it: @returns these pairs, whose connection is to be broken.
+   */
+  clear(): readonly (readonly [from: string, to: string])[] {
+    const now = this.#timeline.now()
+    const stuck: (readonly [string, string])[] = []
+    for (const [name, way] of this.#ways) {
+      Object.assign(way, { silentUntil: 0, slowUntil: 0 })
+      if (way.busyUntil <= now + STUCK_MS) continue
+      way.busyUntil = now
+      const [from = '', to = ''] = name.split(' ')
+      stuck.push([from, to])
+    }
+    return stuck
   }
 }
