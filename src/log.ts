@@ -15,7 +15,7 @@ export function redactUrl(url: string): string {
 
 /** Lines are written together, a moment later, while the process does something else; and the last ones when it ends. */
 function openStderr(): DestinationStream {
-  return openDestination({ dest: 2, sync: false, minLength: 4096, periodicFlush: 250 })
+  return openDestination({ dest: 2, sync: false, minLength: 12 * 1024, periodicFlush: 250 })
 }
 
 /** The level `silent` is for tests and for commands that print their own results. */

@@ -27,6 +27,7 @@ export function pathNotFound(segments: readonly string[], why: string): Feedmesh
 
 /** The first value of a query parameter. */
 export function findQuery(request: FastifyRequest, name: string): string | undefined {
-  const [, query = ''] = request.raw.url?.split('?', 2) ?? []
+  const [, query] = request.raw.url?.split('?', 2) ?? []
+  if (query === undefined) return undefined
   return new URLSearchParams(query).get(name) ?? undefined
 }

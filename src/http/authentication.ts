@@ -19,6 +19,13 @@ export function decorateRequests(app: FastifyInstance): void {
   app.decorateRequest('callerName', 'anonymous')
 }
 
+export interface CallerQuestion {
+  readonly feed: string | null
+  readonly permission?: Permission
+  /** Those of the request, where they have been parsed already. */
+  readonly keys?: readonly string[]
+}
+
 /**
  * The caller of a request on one feed, or (null) on the administration. Of several keys the first counts that allows
  * `permission`, else the first that is known.
@@ -27,9 +34,8 @@ export function decorateRequests(app: FastifyInstance): void {
 export async function getCaller(
   operations: FindCaller,
   request: FastifyRequest,
-  { feed, permission }: { readonly feed: string | null; readonly permission?: Permission },
+  { feed, permission, keys = parseKeys(request.headers) }: CallerQuestion,
 ): Promise<Caller> {
-  const keys = parseKeys(request.headers)
   let caller: Caller | undefined
   for (const key of keys) {
     const found = await operations.findCaller(key, feed)

@@ -7,9 +7,11 @@ const KEY_HEADERS = ['x-apikey', 'x-nuget-apikey'] as const
 
 /** Every key of a request, the explicit headers first: NuGet sends one beside the Basic credentials of the source. */
 export function parseKeys(headers: IncomingHttpHeaders): string[] {
-  const keys = KEY_HEADERS.flatMap((name) => headers[name] ?? [])
+  const keys: string[] = []
+  for (const name of KEY_HEADERS) keys.push(...[headers[name] ?? []].flat())
   const authorization = parseAuthorization(headers.authorization ?? '')
-  return [...keys, ...(authorization === undefined ? [] : [authorization])].filter((key) => key !== '')
+  if (authorization !== undefined) keys.push(authorization)
+  return keys.filter((key) => key !== '')
 }
 
 function parseAuthorization(header: string): string | undefined {

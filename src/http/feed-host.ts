@@ -5,6 +5,7 @@ import { FeedmeshError, isFeedmeshError } from '../errors.ts'
 import type { Feed } from '../feeds/feed.ts'
 import type { Caller, FeedHost, FeedType, MountHost } from '../feeds/feed-type.ts'
 import { getCaller, hasKey, unauthenticated, verifyPermission } from './authentication.ts'
+import { parseKeys } from './credentials.ts'
 import type { NodeOperations } from './operations.ts'
 import { requestOrigin } from './request-origin.ts'
 
@@ -23,11 +24,12 @@ export function createFeedHost(
       const name = feedName(request)
       const feed = findFeed(operations, name)
       const isOpen = permission === 'read' && isServed(feed) && operations.isPublicRead(name)
-      if (!hasKey(request)) {
+      const keys = parseKeys(request.headers)
+      if (keys.length === 0) {
         if (isOpen) return feed
         throw unauthenticated(false, name)
       }
-      const caller = await getCaller(operations, request, { feed: name, permission })
+      const caller = await getCaller(operations, request, { feed: name, permission, keys })
       if (!isServed(feed)) throw noSuchFeed(type, name, { feed, caller })
       if (!isOpen) verifyPermission(caller, permission, `in feed ${name}`)
       return feed

@@ -13,12 +13,13 @@ export type AnswerCounts = Map<string, number>
 export function logRequests(app: FastifyInstance, log: Log, counts: AnswerCounts): void {
   // Nothing that `describe` says is a secret, and looking for one costs as much as the line.
   const lines = log.child({}, { redact: [] })
-  app.addHook('onResponse', async (request, reply) => {
+  app.addHook('onResponse', (request, reply, done) => {
     const kind = `${Math.floor(reply.statusCode / 100)}xx`
     counts.set(kind, (counts.get(kind) ?? 0) + 1)
     const line = describe(request, reply)
     if (QUIET.has(request.routeOptions.url ?? '')) lines.debug(line, 'request')
     else lines.info(line, 'request')
+    done()
   })
   app.addHook('onRequestAbort', async (request) => {
     log.info({ method: request.method, url: redactUrl(request.url), from: request.ip }, 'the client left')

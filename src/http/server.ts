@@ -54,7 +54,10 @@ export async function openHttpServer(options: HttpServerOptions): Promise<HttpSe
   const watch = stack.use(new SlowClientWatch(limits.slowClients, continues))
   const app = createApp(options, limits.maxAdminBodyBytes, { tls, limits, continues })
   stack.defer(() => stop(app, stopping, limits.drainMs))
-  app.addHook('onRequest', async (request, reply) => watch.add(request.raw, reply.raw))
+  app.addHook('onRequest', (request, reply, done) => {
+    watch.add(request.raw, reply.raw)
+    done()
+  })
   const counts: AnswerCounts = new Map()
   logRequests(app, options.log, counts)
   const { operations } = options
@@ -73,6 +76,8 @@ function createApp({ config, log }: HttpServerOptions, bodyLimit: number, listen
       serverFactory: (handler) => createListener(handler, listener),
       loggerInstance: adaptLog(log),
       logController: new LogController({ disableRequestLogging: true }),
+      // Nothing of a request is logged but its one line: a logger of its own would only cost time.
+      childLoggerFactory: (logger) => logger,
       routerOptions: { maxParamLength: 1024 },
       bodyLimit,
       trustProxy: config.trustProxy ?? false,

@@ -29,6 +29,11 @@ interface Watched {
   answeredMs: number
 }
 
+/** RFC 9112 6.3: without one of these a request has none. */
+function hasBody({ headers }: IncomingMessage): boolean {
+  return headers['content-length'] !== undefined || headers['transfer-encoding'] !== undefined
+}
+
 export class SlowClientWatch implements Disposable {
   readonly #limits: SlowClientLimits
   readonly #continues: ContinueWhenRead
@@ -42,7 +47,7 @@ export class SlowClientWatch implements Disposable {
   }
 
   add(request: IncomingMessage, response: ServerResponse): void {
-    if (request.complete) return
+    if (request.complete || !hasBody(request)) return
     this.#watched.set(request, { response, bytesRead: request.socket.bytesRead, waitedMs: 0, answeredMs: 0 })
     request.once('close', () => this.#watched.delete(request))
   }

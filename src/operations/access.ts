@@ -42,6 +42,19 @@ const IMPLIED: Readonly<Record<Permission, readonly Permission[]>> = {
   admin: ['admin', 'publish', 'delete', 'read'],
 }
 
+/** Texts of keys that were found right, so that not every request of a client is hashed. */
+const MAX_KNOWN_TEXTS = 1000
+
+const NO_PERMISSIONS: ReadonlySet<Permission> = new Set()
+
+interface StoredKey extends KeyRecord {
+  readonly permissions: ReadonlySet<Permission>
+}
+
+function withImplied(key: KeyRecord): StoredKey {
+  return { ...key, permissions: new Set(key.can.flatMap((permission) => IMPLIED[permission])) }
+}
+
 export interface NewKey {
   readonly feed: string | null
   readonly can: readonly Permission[]
@@ -52,7 +65,9 @@ export class ApiKeys {
   readonly #records: Records
   readonly #now: () => number
   readonly #randomBytes: (size: number) => Uint8Array
-  readonly #keys = new Map<string, KeyRecord>()
+  readonly #keys = new Map<string, StoredKey>()
+  /** Ids of keys by their text. */
+  readonly #knownTexts = new Map<string, string>()
 
   private constructor(records: Records, now: () => number, randomBytes: (size: number) => Uint8Array) {
     this.#records = records
@@ -63,7 +78,10 @@ export class ApiKeys {
   static async open(records: Records, now: () => number, randomBytes: (size: number) => Uint8Array): Promise<ApiKeys> {
     const access = new ApiKeys(records, now, randomBytes)
     for await (const [key, value] of records.scan(keys.apiKeys())) {
-      access.#keys.set(Buffer.from(key.subarray(1)).toString(), decodeCbor(keyShape, value, 'stored API key'))
+      access.#keys.set(
+        Buffer.from(key.subarray(1)).toString(),
+        withImplied(decodeCbor(keyShape, value, 'stored API key')),
+      )
     }
     return access
   }
@@ -87,7 +105,7 @@ export class ApiKeys {
       createdAt: this.#now(),
     }
     await this.#records.write([{ type: 'put', key: keys.apiKey(id), value: encodeCbor(keyShape, stored) }])
-    this.#keys.set(id, stored)
+    this.#keys.set(id, withImplied(stored))
     return { id, key: `fmk_${id}_${secret}` }
   }
 
@@ -114,13 +132,18 @@ export class ApiKeys {
 
   /** Who holds `text`, and what that allows on `feed` (null: administration of the node). */
   findCaller(text: string, feed: string | null): Caller | undefined {
+    const stored = this.#keys.get(this.#knownTexts.get(text) ?? '') ?? this.#findStored(text)
+    if (stored === undefined) return undefined
+    const covers = stored.feed === null || stored.feed === feed
+    return { name: stored.name, permissions: covers ? stored.permissions : NO_PERMISSIONS }
+  }
+
+  #findStored(text: string): StoredKey | undefined {
     const [, id = '', secret = ''] = FORM.exec(text) ?? []
     const stored = this.#keys.get(id)
     if (stored === undefined || !timingSafeEqual(sha256(secret), stored.secretHash)) return undefined
-    const covers = stored.feed === null || stored.feed === feed
-    return {
-      name: stored.name,
-      permissions: new Set(covers ? stored.can.flatMap((permission) => IMPLIED[permission]) : []),
-    }
+    if (this.#knownTexts.size >= MAX_KNOWN_TEXTS) this.#knownTexts.clear()
+    this.#knownTexts.set(text, id)
+    return stored
   }
 }

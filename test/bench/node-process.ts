@@ -12,8 +12,11 @@ export interface BenchNode extends OpenedNode, AsyncDisposable {
   readonly child: CallChild<NodeMethods>
 }
 
+/** As the launcher gives them. */
+const HEAP_FLAGS = ['--min-semi-space-size=4', '--max-semi-space-size=4']
+
 export function openNodeProcess(folder: string, nodeOptions: readonly string[] = []): CallChild<NodeMethods> {
-  return new CallChild<NodeMethods>(SCRIPT, { nodeOptions, logFile: `${folder}.log` })
+  return new CallChild<NodeMethods>(SCRIPT, { nodeOptions: [...HEAP_FLAGS, ...nodeOptions], logFile: `${folder}.log` })
 }
 
 /** Starts a process and in it a node on `folder`, which is made when it is not there. */
