@@ -90,7 +90,8 @@ export class DiskFaults {
       try {
         const there = parent.process?.node
         if (there === undefined) throw new FeedmeshError('PEER_UNREACHABLE', 'the parent does not run')
-        const { token } = await there.accept({ feed: FEED, mode: 'push', everyMs })
+        // Whoever dies meanwhile gives no answer.
+        const { token } = await this.#withinMinutes(there.accept({ feed: FEED, mode: 'push', everyMs }))
         await process.node.link(there, token, { feed: FEED, mode: 'pull', availability, everyMs })
         return
       } catch (error) {
@@ -98,6 +99,14 @@ export class DiskFaults {
         await this.#mending.wait(RETRY_MS)
       }
     }
+  }
+
+  async #withinMinutes<T>(work: Promise<T>): Promise<T> {
+    const limit = this.#mending.wait(2 * MINUTE_MS).then(() => {
+      throw new FeedmeshError('TIMEOUT', 'the parent gives no answer')
+    })
+    limit.catch(() => {}) // Lost the race.
+    return await Promise.race([work, limit])
   }
 
   /** A bit of a large file flips; the operator finds out and has it mended. */
