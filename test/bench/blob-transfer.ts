@@ -3,25 +3,22 @@
  * in the same run: beside each other, and with a distant peer in between.
  */
 
-import { createHash, randomFillSync } from 'node:crypto'
-import { mkdir, open, rm } from 'node:fs/promises'
+import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { BareTransferMethods } from './bare-transfer.ts'
 import { CallChild } from './call-child.ts'
 import { type Bench, type Finding, formatNumber, type Lab } from './findings.ts'
-import { meshPort } from './linked-pair.ts'
-import { type BenchNode, startNode } from './node-process.ts'
+import { isLibtorrentInstalled, NO_LIBTORRENT, shareByTorrent } from './libtorrent.ts'
+import { FAR_HOST, OwnMesh } from './own-mesh.ts'
+import { writeRandomFile } from './random-file.ts'
 import { alternate, medianOf, spreadOf } from './samples.ts'
+import { isSyncthingInstalled, NO_SYNCTHING, SyncthingSwarm } from './syncthing.ts'
 import { measureWarmLane } from './warm-lane.ts'
 import { WireProxy } from './wire-proxy.ts'
 
 const MIB = 1024 ** 2
-const FEED = 'files'
-const NO_POLL_MS = 6 * 3_600_000
 const FILE_BYTES = 512 * MIB
 const ROUNDS = 3
-/** The same ports as at 127.0.0.1: a peer that is reached there finds the lane's port there, too. */
-const FAR_HOST = '127.0.0.2'
 
 /** A bare sender and receiver. */
 class BarePair implements AsyncDisposable {
@@ -47,21 +44,8 @@ class BarePair implements AsyncDisposable {
     const proxy = delayMs === undefined ? undefined : await WireProxy.open()
     if (proxy !== undefined) proxy.delayMs = delayMs ?? 0
     const pair = new BarePair(folder, proxy)
-    await pair.#writeFile()
+    pair.#sha256 = await writeRandomFile(join(folder, 'file'), FILE_BYTES)
     return pair
-  }
-
-  async #writeFile(): Promise<void> {
-    await using file = await open(join(this.#folder, 'file'), 'w')
-    const block = Buffer.alloc(MIB)
-    const sha256 = createHash('sha256')
-    for (let at = 0; at < FILE_BYTES; at += MIB) {
-      randomFillSync(block)
-      sha256.update(block)
-      await file.write(block)
-    }
-    await file.sync()
-    this.#sha256 = sha256.digest('hex')
   }
 
   /** @returns MiB/s */
@@ -80,75 +64,15 @@ class BarePair implements AsyncDisposable {
   }
 }
 
-/** A hub and a spoke that is linked to it, over proxies when there is to be a delay. */
-class OwnPair implements AsyncDisposable {
-  readonly #stack = new AsyncDisposableStack()
-  readonly hub: BenchNode
-  readonly spoke: BenchNode
-  readonly proxies: readonly WireProxy[]
-  #files = 0
-
-  private constructor(hub: BenchNode, spoke: BenchNode, proxies: readonly WireProxy[]) {
-    this.hub = this.#stack.use(hub)
-    this.spoke = this.#stack.use(spoke)
-    for (const proxy of proxies) this.#stack.use(proxy)
-    this.proxies = proxies
-  }
-
-  static async open(folder: string, delayMs: number | undefined): Promise<OwnPair> {
-    await mkdir(folder, { recursive: true })
-    const hub = await startNode(join(folder, 'hub'))
-    const proxies = delayMs === undefined ? [] : await openProxies(hub)
-    const pair = new OwnPair(hub, await startNode(join(folder, 'spoke')), proxies)
-    await hub.child.call('createFeed', hub.folder, FEED, 'assets')
-    await pair.spoke.child.call('createFeed', pair.spoke.folder, FEED, 'assets')
-    const token = await hub.child.call('offer', hub.folder, FEED)
-    const host = delayMs === undefined ? '127.0.0.1' : FAR_HOST
-    const addresses = [`/ip4/${host}/tcp/${meshPort(hub)}/p2p/${hub.peerId}`]
-    await pair.spoke.child.call('link', pair.spoke.folder, FEED, { addresses, token, everyMs: NO_POLL_MS })
-    // The link is warm: the peers know each other, and where the lane is.
-    await pair.take(MIB)
-    for (const proxy of proxies) proxy.delayMs = delayMs ?? 0
-    await pair.take(MIB)
-    return pair
-  }
-
-  /** Publishes a file, of which the spoke is told. @returns s from then until it is durable and visible there */
-  async take(bytes: number): Promise<number> {
-    this.#files += 1
-    const { hub, spoke } = this
-    await hub.child.call('publishAsset', hub.folder, FEED, { name: `file-${this.#files}.bin`, bytes })
-    await spoke.child.call('awaitDigest', spoke.folder, FEED, await hub.child.call('digestOf', hub.folder, FEED))
-    return await spoke.child.call('lastRunSeconds', spoke.folder)
-  }
-
-  /** @returns MiB/s */
-  async transfer(): Promise<number> {
-    return FILE_BYTES / MIB / (await this.take(FILE_BYTES))
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.#stack.disposeAsync()
-  }
-}
-
-async function openProxies(hub: BenchNode): Promise<WireProxy[]> {
-  const ports = [meshPort(hub), Number(hub.bulk?.split(':').at(-1))]
-  return await Promise.all(
-    ports.map(async (port) => {
-      const proxy = await WireProxy.open({ host: FAR_HOST, port })
-      proxy.setTarget('127.0.0.1', port)
-      return proxy
-    }),
-  )
-}
-
 async function compare(lab: Lab, what: string, delayMs: number | undefined): Promise<Finding> {
   const folder = join(lab.folder, `delay-${delayMs ?? 0}`)
   await using bare = await BarePair.open(join(folder, 'bare'), delayMs)
-  await using own = await OwnPair.open(join(folder, 'own'), delayMs)
+  await using own = await OwnMesh.open(join(folder, 'own'), {
+    spokes: 1,
+    ...(delayMs === undefined ? {} : { delayMs }),
+  })
   const samples = await alternate(['own', 'bare'], ROUNDS, async (contender, round) => {
-    const rate = await (contender === 'own' ? own : bare).transfer()
+    const rate = contender === 'own' ? FILE_BYTES / MIB / (await own.take(FILE_BYTES)) : await bare.transfer()
     lab.say(`${what}, round ${round + 1}: ${contender} ${formatNumber(rate)} MiB/s`)
     return rate
   })
@@ -164,14 +88,60 @@ async function compare(lab: Lab, what: string, delayMs: number | undefined): Pro
   }
 }
 
+/** Against the programs that share files among peers. */
+async function compareWithPeers(lab: Lab): Promise<Finding[]> {
+  const folder = join(lab.folder, 'peers')
+  await using own = await OwnMesh.open(join(folder, 'own'), { spokes: 1 })
+  await using stack = new AsyncDisposableStack()
+  const hasTorrent = isLibtorrentInstalled()
+  const swarm = isSyncthingInstalled() ? stack.use(await SyncthingSwarm.open(join(folder, 'syncthing'), 1)) : undefined
+  const rates: Record<string, (round: number) => Promise<number>> = {
+    own: () => own.take(FILE_BYTES),
+    ...(swarm && {
+      Syncthing: (round) =>
+        swarm.take(async (to) => void (await writeRandomFile(join(to, `file-${round}`), FILE_BYTES))),
+    }),
+    ...(hasTorrent && { libtorrent: (round) => takeByTorrent(join(folder, `torrent-${round}`)) }),
+  }
+  const samples = await alternate(Object.keys(rates), ROUNDS, async (contender, round) => {
+    const rate = FILE_BYTES / MIB / (await rates[contender]!(round))
+    lab.say(`512 MiB, round ${round + 1}: ${contender} ${formatNumber(rate)} MiB/s`)
+    return rate
+  })
+  const ours = samples.get('own')!
+  return (['Syncthing', 'libtorrent'] as const).map((name) => {
+    const theirs = samples.get(name)
+    return {
+      what: `512 MiB, hub to spoke / ${name}`,
+      ours: `${formatNumber(medianOf(ours))} MiB/s`,
+      peer: theirs === undefined ? SKIPPED[name] : `${name} ${formatNumber(medianOf(theirs))} MiB/s`,
+      ratio: theirs === undefined ? null : medianOf(ours) / medianOf(theirs),
+      target: { atLeast: 0.7 },
+      spread: Math.max(spreadOf(ours), theirs === undefined ? 0 : spreadOf(theirs)),
+      ...(name === 'libtorrent' ? { note: 'not encrypted' } : {}),
+    }
+  })
+}
+
+const SKIPPED = { Syncthing: NO_SYNCTHING, libtorrent: NO_LIBTORRENT }
+
+async function takeByTorrent(folder: string): Promise<number> {
+  await mkdir(folder, { recursive: true })
+  await writeRandomFile(join(folder, 'file'), FILE_BYTES)
+  const { seconds } = await shareByTorrent(folder, 'file', { takers: 1, bytesPerSecond: 0 })
+  await rm(folder, { recursive: true })
+  return seconds
+}
+
 export const blobTransfer: Bench = {
   name: 'blob-transfer',
   about:
-    'a file of 512 MiB from hub to spoke, near and at round trips of 100 and 300 ms, against a bare node:tls socket',
+    'a file of 512 MiB from hub to spoke, near and at round trips of 100 and 300 ms, against a bare node:tls socket, Syncthing and libtorrent',
   run: async (lab) => [
     await compare(lab, '512 MiB, hub to spoke', undefined),
     await compare(lab, '512 MiB at 100 ms RTT', 50),
     await compare(lab, '512 MiB at 300 ms RTT', 150),
+    ...(await compareWithPeers(lab)),
     await measureWarmLane(FAR_HOST),
   ],
 }

@@ -2,31 +2,19 @@
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { accessSync, constants } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
-import { type AddressInfo, createServer } from 'node:net'
-import { delimiter, join } from 'node:path'
+import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { findFreePort } from './free-port.ts'
 import { requestOnce } from './http-connection.ts'
+import { findProgram } from './installed.ts'
 import type { Peer } from './verdaccio.ts'
 
 export const NO_DOCKER_REGISTRY = 'skipped: docker-registry is not installed (apt-get install docker-registry)'
 const START_TIMEOUT_MS = 30_000
 
-function findDockerRegistry(): string | undefined {
-  const paths = (process.env.PATH ?? '').split(delimiter).map((folder) => join(folder, 'docker-registry'))
-  return paths.find((path) => {
-    try {
-      accessSync(path, constants.X_OK)
-      return true
-    } catch {
-      return false // not in this folder
-    }
-  })
-}
-
 export function isDockerRegistryInstalled(): boolean {
-  return findDockerRegistry() !== undefined
+  return findProgram('docker-registry') !== undefined
 }
 
 function renderConfig(folder: string, port: number): string {
@@ -39,15 +27,6 @@ function renderConfig(folder: string, port: number): string {
   ].join('\n')
 }
 
-async function findFreePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
-
 async function isUp(url: string): Promise<boolean> {
   try {
     return (await requestOnce({ url: `${url}/v2/` })).status === 200
@@ -58,7 +37,7 @@ async function isUp(url: string): Promise<boolean> {
 }
 
 export async function startDockerRegistry(folder: string): Promise<Peer> {
-  const program = findDockerRegistry()
+  const program = findProgram('docker-registry')
   if (program === undefined) throw new Error(NO_DOCKER_REGISTRY)
   await mkdir(folder, { recursive: true })
   const config = join(folder, 'config.yml')

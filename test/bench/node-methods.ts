@@ -53,6 +53,8 @@ const LOOK_LATER_EVERY_MS = 50
 const ARRIVAL_TIMEOUT_MS = 3_600_000
 
 const BURST = 50
+/** Publishes of small files under way at once. */
+const PUBLISHERS = 64
 
 function chooseEntries({ kind, count, of }: EntryChoice): number[] {
   if (kind === 'all') return range(0, count)
@@ -132,6 +134,26 @@ export function nodeMethods() {
         }
       }
       await getNode(folder).operations.publishFile(feed, { name: file.name, size: file.bytes, open: content }, ACTOR)
+    },
+
+    /** Publishes many small files of random bytes. */
+    async publishAssets(
+      folder: string,
+      feed: string,
+      files: { readonly prefix: string; readonly count: number; readonly bytes: number },
+    ): Promise<void> {
+      const { operations } = getNode(folder)
+      let next = 0
+      const publish = async () => {
+        for (let at = next++; at < files.count; at = next++) {
+          const content = crypto.getRandomValues(Buffer.alloc(files.bytes))
+          async function* open() {
+            yield content
+          }
+          await operations.publishFile(feed, { name: `${files.prefix}/${at}.bin`, size: files.bytes, open }, ACTOR)
+        }
+      }
+      await Promise.all(Array.from({ length: PUBLISHERS }, publish))
     },
 
     /** @returns the token */

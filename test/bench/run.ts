@@ -10,6 +10,7 @@ import { announce } from './announce.ts'
 import { blobTransfer } from './blob-transfer.ts'
 import { catchUp } from './catch-up.ts'
 import { dockerBlobs } from './docker-blobs.ts'
+import { fanOut } from './fan-out.ts'
 import { type Bench, type Finding, isMet, renderTable } from './findings.ts'
 import { readMachineFacts } from './machine.ts'
 import { memory } from './memory.ts'
@@ -21,6 +22,7 @@ import { nugetSearch } from './nuget-search.ts'
 import { oneNewVersion } from './one-new-version.ts'
 import { rpmIndex } from './rpm-index.ts'
 import { signedIndex } from './signed-index.ts'
+import { smallPackages } from './small-packages.ts'
 import { start } from './start.ts'
 
 const BENCHES: readonly Bench[] = [
@@ -37,6 +39,8 @@ const BENCHES: readonly Bench[] = [
   catchUp,
   newcomer,
   blobTransfer,
+  smallPackages,
+  fanOut,
   memory,
 ]
 const RESULTS = resolve(import.meta.dirname, '../../bench/results.json')

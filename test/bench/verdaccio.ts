@@ -4,9 +4,9 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
-import { type AddressInfo, createServer } from 'node:net'
 import { join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { findFreePort } from './free-port.ts'
 import { requestOnce } from './http-connection.ts'
 
 export interface Peer extends AsyncDisposable {
@@ -24,15 +24,6 @@ export function isVerdaccioInstalled(): boolean {
 }
 
 export const NO_VERDACCIO = 'skipped: Verdaccio is not installed (test/bench/install-peers.sh)'
-
-async function findFreePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
 
 function renderConfig(folder: string): string {
   return [

@@ -13,6 +13,22 @@ export interface WireCount {
   readonly pieces: number
 }
 
+/** The uplink of one node: what all proxies in front of it pass on together. */
+export class Uplink {
+  readonly bytesPerSecond: number
+  #freeAt = 0
+
+  constructor(bytesPerSecond: number) {
+    this.bytesPerSecond = bytesPerSecond
+  }
+
+  /** @returns when so many more bytes are through, by `performance.now()` */
+  take(bytes: number): number {
+    this.#freeAt = Math.max(performance.now(), this.#freeAt) + (bytes / this.bytesPerSecond) * 1000
+    return this.#freeAt
+  }
+}
+
 export class WireProxy implements AsyncDisposable {
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
@@ -21,6 +37,8 @@ export class WireProxy implements AsyncDisposable {
   #last: 'up' | 'down' = 'down'
   /** How long each piece is held back, ms, in each direction: half a round trip. */
   delayMs = 0
+  /** Through which all that goes `down` has to go. */
+  uplink: Uplink | undefined
 
   private constructor(server: Server) {
     this.#server = server
@@ -67,7 +85,8 @@ export class WireProxy implements AsyncDisposable {
     this.#sockets.add(from)
     from.on('data', (chunk: Buffer) => {
       this.#note(direction, chunk.length)
-      if (this.delayMs > 0) setTimeout(() => this.#write(from, to, chunk), this.delayMs)
+      if (this.uplink !== undefined && direction === 'down') this.#squeeze(from, to, chunk, this.uplink)
+      else if (this.delayMs > 0) setTimeout(() => this.#write(from, to, chunk), this.delayMs)
       else this.#write(from, to, chunk)
     })
     // What is still held back goes first.
@@ -83,6 +102,15 @@ export class WireProxy implements AsyncDisposable {
     if (to.destroyed || to.write(chunk) || from.isPaused()) return
     from.pause()
     to.once('drain', () => from.resume())
+  }
+
+  /** Nothing more is read before the piece is through. */
+  #squeeze(from: Socket, to: Socket, chunk: Buffer, uplink: Uplink): void {
+    from.pause()
+    setTimeout(() => {
+      if (to.destroyed || to.write(chunk)) from.resume()
+      else to.once('drain', () => from.resume())
+    }, uplink.take(chunk.length) - performance.now())
   }
 
   #note(direction: 'up' | 'down', bytes: number): void {
