@@ -26,6 +26,8 @@ export interface Config {
   readonly region: string
   /** Largest file a feed takes, bytes. */
   readonly maxFileBytes: number
+  /** Bytes a second of files, each way, with all peers together; null: as the network allows. */
+  readonly maxRate: number | null
   readonly logLevel: 'silent' | 'error' | 'warn' | 'info' | 'debug'
 }
 
@@ -40,8 +42,12 @@ export const DEFAULT_CONFIG: Config = {
   site: '',
   region: '',
   maxFileBytes: 20 * 1024 ** 3,
+  maxRate: null,
   logLevel: 'info',
 }
+
+/** Bytes a second; at less, peers take a transfer for one that hangs. */
+export const MIN_RATE = 64 * 1024
 
 export const CONFIG_FILE = 'config.json'
 
@@ -63,6 +69,10 @@ const CHECKS: Readonly<Record<keyof Config, readonly [Check, string]>> = {
   ],
   site: [isText, 'text'],
   region: [isText, 'text'],
+  maxRate: [
+    (value) => value === null || (Number.isSafeInteger(value) && Number(value) >= MIN_RATE),
+    `bytes a second, at least ${MIN_RATE}, or null`,
+  ],
   maxFileBytes: [(value) => Number.isSafeInteger(value) && Number(value) > 0, 'a number of bytes'],
   logLevel: [
     (value) => ['silent', 'error', 'warn', 'info', 'debug'].includes(String(value)),

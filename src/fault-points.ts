@@ -7,6 +7,7 @@
 
 export const FAULT_POINTS = [
   'blob.writing', // some bytes of a staged blob are written
+  'blob.chunk', // a chunk of a blob that is staged by chunks is verified
   'blob.written', // all bytes written, not yet synced
   'blob.synced', // synced under its temporary name
   'blob.renamed', // at its final place, not yet known to the records

@@ -106,9 +106,10 @@ export class Exchange<Out, In> implements AsyncDisposable {
     if (values.length > 0) await this.#channel.send(Buffer.concat(values.map((value) => this.#frame(value))))
   }
 
-  /** A value and the few raw bytes it announces, in one piece. */
-  async sendWith(value: Out, bytes: Uint8Array): Promise<void> {
-    await this.#channel.send(Buffer.concat([this.#frame(value), bytes]))
+  /** Values and the few raw bytes that each announces, in one piece. */
+  async sendAllWith(values: readonly { readonly value: Out; readonly bytes: Uint8Array }[]): Promise<void> {
+    if (values.length === 0) return
+    await this.#channel.send(Buffer.concat(values.flatMap(({ value, bytes }) => [this.#frame(value), bytes])))
   }
 
   async sendBytes(bytes: Uint8Array): Promise<void> {
@@ -122,6 +123,12 @@ export class Exchange<Out, In> implements AsyncDisposable {
   /** undefined when the other end has nothing more to say. @throws PEER_INVALID */
   async find(): Promise<In | undefined> {
     const frame = await this.#frames.read(MAX_FRAME_BYTES)
+    return frame === undefined ? undefined : decodeCbor(this.#inShape, frame, this.#what)
+  }
+
+  /** The next value when all of it has arrived already; undefined otherwise. @throws PEER_INVALID */
+  findArrived(): In | undefined {
+    const frame = this.#frames.readArrived(MAX_FRAME_BYTES)
     return frame === undefined ? undefined : decodeCbor(this.#inShape, frame, this.#what)
   }
 

@@ -50,11 +50,17 @@ export class FrameReader {
     const header = await this.#readUpTo(HEADER_BYTES)
     if (header.byteLength === 0) return undefined
     if (header.byteLength < HEADER_BYTES) throw cutOff('the length of a frame', header.byteLength, HEADER_BYTES)
-    const length = new DataView(header.buffer, header.byteOffset).getUint32(0)
-    if (length > maxBytes) {
-      throw new FeedmeshError('PEER_INVALID', `frame of ${length} bytes is over the limit of ${maxBytes} bytes`)
-    }
-    return this.readExactly(length)
+    return this.readExactly(readLength(header, maxBytes))
+  }
+
+  /** The next frame's body when all of it has arrived already; undefined otherwise. @throws PEER_INVALID as `read` */
+  readArrived(maxBytes: number): Uint8Array | undefined {
+    const rest = this.#rest
+    if (rest.byteLength < HEADER_BYTES) return undefined
+    const length = readLength(rest, maxBytes)
+    if (rest.byteLength < HEADER_BYTES + length) return undefined
+    this.#rest = rest.subarray(HEADER_BYTES + length)
+    return new Uint8Array(rest.subarray(HEADER_BYTES, HEADER_BYTES + length))
   }
 
   /** The next `length` bytes, a copy; the caller bounds `length`. @throws PEER_INVALID when the source ends before */
@@ -113,6 +119,13 @@ export class FrameReader {
     this.#rest = this.#rest.subarray(piece.byteLength)
     return piece
   }
+}
+
+/** @throws PEER_INVALID */
+function readLength(header: Uint8Array, maxBytes: number): number {
+  const length = new DataView(header.buffer, header.byteOffset).getUint32(0)
+  if (length <= maxBytes) return length
+  throw new FeedmeshError('PEER_INVALID', `frame of ${length} bytes is over the limit of ${maxBytes} bytes`)
 }
 
 function cutOff(what: string, got: number, expected: number): FeedmeshError {

@@ -78,16 +78,26 @@ function verifyLink(grant: Grant, question: ChainQuestion): void {
   if (isRevoked(grant, question.revocations)) refuse('it was revoked')
 }
 
+/** Decodes a grant and checks its signature, and nothing of what it says. @throws PEER_INVALID, FORGED */
+export function openGrant(encoded: Uint8Array): Signed<Grant> {
+  return openObject('grant', grantShape, encoded)
+}
+
 /**
- * Checks every link of a chain, first to last.
+ * Checks every link of a chain, first to last. `open` may remember what it has opened before: everything else is checked
+ * anew each time, so that what was revoked or replaced since is noticed.
  * @throws FORBIDDEN saying which rule it breaks; PEER_INVALID, FORGED for bytes that are not signed grants
  */
-export function verifyGrantChain(encoded: readonly Uint8Array[], question: ChainQuestion): void {
+export function verifyGrantChain(
+  encoded: readonly Uint8Array[],
+  question: ChainQuestion,
+  open: (encoded: Uint8Array) => Signed<Grant> = openGrant,
+): void {
   if (encoded.length === 0 || encoded.length > MAX_GRANT_CHAIN)
     refuse(`a chain has 1 to ${MAX_GRANT_CHAIN} links, not ${encoded.length}`)
   let issuer = question.owner
   for (const [index, link] of encoded.entries()) {
-    const grant = openObject('grant', grantShape, link)
+    const grant = open(link)
     if (Buffer.compare(grant.signer, issuer) !== 0)
       refuse(`link ${index + 1} is not signed by ${index === 0 ? 'the owner' : 'the subject of the link before'}`)
     verifyLink(grant.value, question)

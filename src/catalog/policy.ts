@@ -14,6 +14,10 @@ export interface ReplicationEnd {
   readonly mode: ReplicationMode
 }
 
+/** For whom a node reads blobs out beside the peers that it is linked with. */
+export const SERVE_SETTINGS = ['site', 'region', 'any', 'none'] as const
+export type ServeSetting = (typeof SERVE_SETTINGS)[number]
+
 const COMPLEMENT: Readonly<Record<ReplicationMode, ReplicationMode>> = { push: 'pull', pull: 'push', mirror: 'mirror' }
 
 export function complementOf(mode: ReplicationMode): ReplicationMode {
@@ -74,4 +78,24 @@ export function inclusionFor(
     rights: { mayDelete: trusted, mayTag: trusted, mayExtend: offered && !options.mayExtend ? 0 : 1 },
     through: offered ? 0 : 4,
   }
+}
+
+/** Labels of where a node stands; empty: it does not say. */
+export interface Place {
+  readonly site: string
+  readonly region: string
+}
+
+export function isSameSite(a: Place, b: Place): boolean {
+  return a.site !== '' && a.site === b.site
+}
+
+export function isSameRegion(a: Place, b: Place): boolean {
+  return a.region !== '' && a.region === b.region
+}
+
+/** Whether a node at `own` with this setting serves a peer at `asker`. Labels are what nodes say of themselves: a habit, no secrecy. */
+export function isServed(serve: ServeSetting, own: Place, asker: Place): boolean {
+  if (serve === 'none' || serve === 'any') return serve === 'any'
+  return isSameSite(own, asker) || (serve === 'region' && isSameRegion(own, asker))
 }

@@ -10,11 +10,14 @@ import type { ApiClient } from './api-client.ts'
 import type { Act, ExitCode } from './context.ts'
 import { createUnsignedOption } from './feed.ts'
 import type { Output } from './output.ts'
+import { parseMaxRate } from './replication-options.ts'
 import { withSuggestion } from './suggest.ts'
+import { renderBytes } from './units.ts'
 
 const WRONG_USAGE = 2
 
-interface EditFlags extends Partial<FeedChanges> {
+interface EditFlags extends Pick<FeedChanges, 'unsigned'> {
+  readonly maxRate?: string
   readonly index?: IndexSettings['index']
   readonly yes: boolean
 }
@@ -33,14 +36,20 @@ export function registerFeedEditCommand(program: Command, act: Act): void {
       ).choices(['own', 'replica']),
     )
     .addOption(createUnsignedOption())
+    .option('--max-rate <rate>', 'the most that goes out and comes in of its files, such as 20MiB/s, or none')
     .option('--yes', 'do it', false)
     .action(
-      act<[string], EditFlags>(async ({ openApi, output }, [name], { index, unsigned, yes }) => {
-        if ((index === undefined) === (unsigned === undefined))
-          throw new FeedmeshError('BAD_INPUT', 'say one of --index own|replica and --unsigned accept|refuse')
+      act<[string], EditFlags>(async ({ openApi, output }, [name], { index, unsigned, maxRate, yes }) => {
+        if ([index, unsigned, maxRate].filter((one) => one !== undefined).length !== 1)
+          throw new FeedmeshError(
+            'BAD_INPUT',
+            'say one of --index own|replica, --unsigned accept|refuse and --max-rate RATE|none',
+          )
+        const rate = maxRate === undefined ? undefined : parseMaxRate(maxRate)
         using api = await openApi()
         const edited = { api, output, name }
         if (unsigned !== undefined) return await editUnsigned(edited, unsigned)
+        if (rate !== undefined) return await editRate(edited, rate)
         return index === undefined ? 0 : await editIndex(edited, index, yes)
       }),
     )
@@ -61,6 +70,16 @@ async function editUnsigned({ api, output, name }: Edited, unsigned: UnsignedPol
     api.patch<FeedSummary>(feedPath(name), { unsigned }),
   )
   output.document(done, () => `${name} ${UNSIGNED[unsigned]}`)
+  return 0
+}
+
+async function editRate({ api, output, name }: Edited, maxRate: number | null): Promise<ExitCode> {
+  const done = await withSuggestion(api, { named: 'feed', name }, () =>
+    api.patch<FeedSummary>(feedPath(name), { maxRate }),
+  )
+  const limit =
+    maxRate === null ? 'go as fast as the network allows' : `take at most ${renderBytes(maxRate)}/s each way`
+  output.document(done, () => `Files of ${name} ${limit}, from now on.`)
   return 0
 }
 

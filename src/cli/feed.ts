@@ -96,6 +96,7 @@ function renderDetails(output: Output, feed: FeedDetails, clients: readonly Clie
     ['feed id', feed.feedId],
     ['read', feed.publicRead ? 'anybody' : 'with a key'],
     ...(feed.unsigned === undefined ? [] : [['unsigned packages', UNSIGNED[feed.unsigned]] as const]),
+    ...(feed.maxRate === undefined ? [] : [['max rate', `${renderBytes(feed.maxRate)}/s each way`] as const]),
     ['entries', feed.entries],
     ['size', renderBytes(feed.bytes)],
     ['digest', feed.digest],

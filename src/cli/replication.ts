@@ -130,11 +130,34 @@ function renderReplications(output: Output, replications: readonly ReplicationSu
   return renderTable(output, ['ID', 'FEEDS', 'KIND', 'STATE', 'LAG', 'PEER'], rows, empty)
 }
 
+const SERVED: Readonly<Record<ReplicationSummary['serve'], string>> = {
+  site: 'linked nodes, and readers of the feed at the same site',
+  region: 'linked nodes, and readers of the feed in the same region',
+  any: 'linked nodes, and all readers of the feed',
+  none: 'linked nodes only',
+}
+
+function renderServe({ serve }: ReplicationSummary): string {
+  return `${serve}: ${SERVED[serve]}`
+}
+
+/** Only those that are set. */
+function renderLimits({ window, maxRate, quotaBytes, pins }: ReplicationSummary): (readonly [string, string])[] {
+  return [
+    ...(window === null ? [] : [['window', `scheduled runs ${window} only, local time`] as const]),
+    ...(maxRate === null ? [] : [['max rate', `${renderBytes(maxRate)}/s each way`] as const]),
+    ...(quotaBytes === null ? [] : [['quota', `${renderBytes(quotaBytes)} of what was fetched on demand`] as const]),
+    ...(pins.length === 0 ? [] : [['pinned', pins.join(', ')] as const]),
+  ]
+}
+
 function renderReplication(output: Output, one: ReplicationSummary): string {
   const fields = renderFields(output, [
     ['id', one.id],
     ['feeds', renderFeedPairs(one)],
     ['kind', `${one.communication} ${one.mode}, ${one.availability}`],
+    ['serves', renderServe(one)],
+    ...renderLimits(one),
     ['state', one.reason === '' ? one.state : `${one.state}: ${one.reason}`],
     ['lag', renderLag(one)],
     ['last run', one.lastRun === null ? 'none' : `${one.lastRun.runId} ${one.lastRun.state}, ${one.lastRun.startedAt}`],

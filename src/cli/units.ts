@@ -19,6 +19,25 @@ export function parseCount(text: string, option: string): number {
   return Number(text)
 }
 
+/** `512KiB`, `20MB`, `1.5GiB` → bytes. @throws BAD_INPUT */
+export function parseBytes(text: string, option: string): number {
+  const [, number, unit = ''] = /^(\d{1,12}(?:\.\d{1,3})?) ?(B|[KMGTP]i?B)$/.exec(text) ?? []
+  if (number === undefined)
+    throw new FeedmeshError('BAD_INPUT', `${option} ${JSON.stringify(text)} is not a size such as 512MiB or 10GiB`)
+  const power = 'BKMGTP'.indexOf(unit[0] ?? 'B')
+  const bytes = Math.round(Number(number) * (unit.includes('i') ? 1024 : 1000) ** power)
+  if (Number.isSafeInteger(bytes)) return bytes
+  throw new FeedmeshError('BAD_INPUT', `${option} ${text} is more than any disk holds`)
+}
+
+/** `20MiB/s` → bytes a second. @throws BAD_INPUT */
+export function parseRate(text: string, option: string): number {
+  const [, size] = /^(.+)\/s$/.exec(text) ?? []
+  if (size === undefined)
+    throw new FeedmeshError('BAD_INPUT', `${option} ${JSON.stringify(text)} is not a rate such as 20MiB/s`)
+  return parseBytes(size, option)
+}
+
 const BYTE_UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'] as const
 
 export function renderBytes(bytes: number): string {

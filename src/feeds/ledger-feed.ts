@@ -2,6 +2,7 @@
 
 import type { Readable } from 'node:stream'
 import type { FeedId } from '../catalog/charter.ts'
+import type { Digest } from '../catalog/digest.ts'
 import type { RowFile } from '../catalog/row.ts'
 import { FeedmeshError, isFeedmeshError } from '../errors.ts'
 import type { Ledger } from '../ledger/ledger.ts'
@@ -32,8 +33,19 @@ export interface BlobWanted {
   readonly file: RowFile
 }
 
-/** Brings a blob that is not here. @throws NOT_FOUND, PEER_UNREACHABLE when nobody that can be asked has it */
-export type FetchBlob = (wanted: BlobWanted) => Promise<void>
+/** Brings a blob that is not here. */
+export interface FetchBlob {
+  /** Resolves when it is here. @throws NOT_FOUND, PEER_UNREACHABLE when nobody that can be asked has it */
+  (wanted: BlobWanted): Promise<void>
+  /**
+   * Resolves with the first bytes of the range; the others follow as they arrive. The stream fails before its end when the blob
+   * cannot be had after all, or the bytes that came are others than those of its digest: whoever has all of it has the right
+   * ones. Without this a blob is read once all of it is here. @throws as above
+   */
+  open?(wanted: BlobWanted, range: ByteRange): Promise<Readable>
+  /** A blob that is here was asked for: among those that were fetched on demand, unused ones go first. */
+  used?(digest: Digest): void
+}
 
 export interface LedgerFeedOptions {
   readonly name: string
@@ -127,7 +139,20 @@ export class LedgerFeed implements Feed {
   }
 
   async open(row: FeedRow, file: FeedFile, range?: ByteRange): Promise<Readable> {
-    return await this.#withFetch(getStored(row), file, () => this.#options.blobs.open(file.digest, range))
+    const { blobs, fetchBlob } = this.#options
+    const stored = getStored(row)
+    try {
+      const stream = await blobs.open(file.digest, range)
+      fetchBlob.used?.(file.digest)
+      return stream
+    } catch (error) {
+      if (!isFeedmeshError(error, 'NOT_FOUND')) throw error
+    }
+    const wanted = { feedId: stored.feedId, unit: stored.unit, key: stored.key, file }
+    if (fetchBlob.open !== undefined && file.size > 0)
+      return await fetchBlob.open(wanted, range ?? { start: 0, end: file.size })
+    await fetchBlob(wanted)
+    return await blobs.open(file.digest, range)
   }
 
   /** Reads a blob; when it is not here, has it fetched once and reads again. */

@@ -9,28 +9,40 @@
  */
 
 import type { FeedmeshError } from '../errors.ts'
+import type { Decisions } from './decisions.ts'
 import { type FetchPeer, noteBreak as noteBrokenPeer, noteGiven, type PeerInFetch } from './fetch-peers.ts'
 import { HEDGE_CHECK_MS, isMuchSlower, isWorthIt, MAX_HEDGES, recentPace } from './hedging.ts'
 import { PartQueue, type Verdict } from './part-queue.ts'
-import { beginAnew, cutIntoParts, EARLIER, hasten, noteBreak, type Part, type PlannedBlob, refuse } from './parts.ts'
+import {
+  beginAnew,
+  cutIntoParts,
+  EARLIER,
+  forgetRefusal,
+  hasten,
+  makeUrgent,
+  noteBreak,
+  type Part,
+  type PlannedBlob,
+  refuse,
+} from './parts.ts'
 import { mayGive, type Place } from './peer-choice.ts'
 import type { PeerMemory } from './peer-memory.ts'
 import { PeerTable } from './peer-table.ts'
+import { PlannedBlobs } from './planned-blobs.ts'
 import { hashText } from './rendezvous.ts'
 import {
   addPart,
   beginRequest,
   loadOf,
   MAX_PACK,
-  MAX_PEER_LOAD,
   MAX_TOTAL_LOAD,
   moveStart,
   noteMoved,
-  type PlannedRequest,
   type Request,
   removePart,
   renderRequest,
   restOf,
+  roomFor,
 } from './requests.ts'
 
 export interface FetchPlanOptions {
@@ -38,18 +50,6 @@ export interface FetchPlanOptions {
   readonly memory: PeerMemory
   /** Parts up to this size are asked for several at once. */
   readonly smallBytes: number
-}
-
-export interface Decisions {
-  readonly send: readonly PlannedRequest[]
-  /** Requests that nothing more is expected of. */
-  readonly cancel: readonly number[]
-  /** Blobs that nobody gives. */
-  readonly failed: readonly { readonly digest: string; readonly error: FeedmeshError }[]
-  /** Peers whose bytes were wrong for certain, whatever came of the blob. */
-  readonly lies: readonly { readonly peer: string; readonly digest: string; readonly error: FeedmeshError }[]
-  /** When to ask again though nothing has happened. */
-  readonly wakeAtMs: number | undefined
 }
 
 /** A request that moved less says nothing of a peer's speed; one that moved as much before it broke did not break at once. */
@@ -61,18 +61,11 @@ const MAX_LOOKS = 512
 /** What is left to neighbours is looked at this often: how fast the far link is may be known by then. */
 const MAX_REST_MS = 2000
 
-interface BlobInPlan {
-  readonly parts: readonly Part[]
-  left: number
-}
-
 export class FetchPlan {
   readonly #options: FetchPlanOptions
   readonly #ownHash: number
   readonly #peers: PeerTable
-  readonly #blobs = new Map<string, BlobInPlan>()
-  /** Those of `#blobs`, by name. */
-  readonly #parts = new Map<string, Part>()
+  readonly #blobs = new PlannedBlobs()
   readonly #queue = new PartQueue()
   readonly #requests = new Map<number, Request>()
   #newestRequest = 0
@@ -94,7 +87,16 @@ export class FetchPlan {
 
   /** Whether every blob is here or has failed. */
   get isOver(): boolean {
-    return this.#blobs.size === 0
+    return this.#blobs.isEmpty
+  }
+
+  get connectedPeers(): number {
+    return this.#peers.connected
+  }
+
+  /** Whether the blob is wanted, and neither here nor has failed. */
+  has(digest: string): boolean {
+    return this.#blobs.has(digest)
   }
 
   /** What may be under way at once from now on; requests that are under way go on. */
@@ -114,11 +116,19 @@ export class FetchPlan {
     for (const blob of blobs) {
       if (this.#blobs.has(blob.digest)) continue
       const parts = cutIntoParts(blob, this.#options.smallBytes, this.#ownHash)
-      this.#blobs.set(blob.digest, { parts, left: parts.length })
-      for (const part of parts) this.#parts.set(part.name, part)
-      added.push(...parts)
+      this.#blobs.add(blob.digest, parts)
+      for (const part of parts) if (!part.isOver) added.push(part)
     }
     this.#queue.add(added)
+    this.#isNew = true
+  }
+
+  /** A client has come to wait for the blob. */
+  hasten(digest: string): void {
+    const parts = this.#blobs.partsOf(digest)
+    for (const part of parts) makeUrgent(part)
+    this.#queue.wake(parts)
+    this.#queue.sort()
     this.#isNew = true
   }
 
@@ -128,8 +138,10 @@ export class FetchPlan {
     if (known === undefined) return
     known.heardAtMs = nowMs
     known.isIdle = false
+    const parts = names.flatMap((name) => this.#blobs.findPart(name) ?? [])
+    for (const part of parts) if (!known.holdings.has(part.name)) forgetRefusal(part, peer)
     for (const name of names) known.holdings.add(name)
-    this.#queue.wake(names.flatMap((name) => this.#parts.get(name) ?? []))
+    this.#queue.wake(parts)
     this.#isNew = true
   }
 
@@ -165,12 +177,7 @@ export class FetchPlan {
     part.isOver = true
     this.#cancelOthers(part, nowMs, known)
     this.#endIfEmpty(known, nowMs)
-    const blob = this.#blobs.get(part.blob.digest)
-    if (blob === undefined) return false
-    blob.left -= 1
-    if (blob.left > 0) return false
-    this.#forget(part.blob.digest, blob)
-    return true
+    return this.#blobs.finish(part)
   }
 
   /** The peer answered that it does not give the part; the request goes on. */
@@ -234,19 +241,12 @@ export class FetchPlan {
 
   /** This node cannot take the blob. */
   fail(digest: string, error: FeedmeshError, nowMs: number): void {
-    const blob = this.#blobs.get(digest)
-    if (blob === undefined) return
-    this.#forget(digest, blob)
+    if (!this.#blobs.has(digest)) return
     this.#failed.push({ digest, error })
-    for (const part of blob.parts) {
+    for (const part of this.#blobs.forget(digest)) {
       part.isOver = true
       this.#cancelOthers(part, nowMs)
     }
-  }
-
-  #forget(digest: string, blob: BlobInPlan): void {
-    this.#blobs.delete(digest)
-    for (const part of blob.parts) this.#parts.delete(part.name)
   }
 
   decide(nowMs: number): Decisions {
@@ -277,8 +277,9 @@ export class FetchPlan {
     let looks = MAX_LOOKS
     this.#queue.take(nowMs, (part) => {
       const load = loadOf(part)
+      const [maxLoad, maxPeerLoad] = roomFor(part, this.#maxLoad)
       const isFree = (peer: PeerInFetch) =>
-        (part.isSmall && hasRoom(peer)) || (this.#load + load <= this.#maxLoad && peer.load + load <= MAX_PEER_LOAD)
+        (part.isSmall && hasRoom(peer)) || (this.#load + load <= maxLoad && peer.load + load <= maxPeerLoad)
       if (looks === 0 || !this.#peers.hasAny(isFree)) return 'stop'
       const peer = this.#chooseFor(part, isFree, nowMs)
       if (typeof peer === 'string' || 'restUntilMs' in peer) {
@@ -298,7 +299,8 @@ export class FetchPlan {
     part.readySinceMs ??= nowMs
     const { bestRank, peer } = this.#peers.choose(part, isFree, nowMs)
     if (bestRank === 0) return peer ?? 'left'
-    const untilMs = this.#peers.waitsForSite(part, { requests: this.#requests, nowMs })
+    const { isDirect = false } = part.blob
+    const untilMs = isDirect ? undefined : this.#peers.waitsForSite(part, { requests: this.#requests, nowMs })
     if (untilMs !== undefined) return { restUntilMs: Math.min(untilMs, nowMs + MAX_REST_MS) }
     if (bestRank !== undefined) return peer ?? 'left'
     this.fail(part.blob.digest, this.#peers.refusalOf(part), nowMs)

@@ -17,7 +17,12 @@ export class PartQueue {
 
   add(parts: readonly Part[]): void {
     if (parts.length === 0) return
-    this.#parts.push(...parts)
+    for (const part of parts) this.#parts.push(part)
+    this.sort()
+  }
+
+  /** The order of parts has changed. */
+  sort(): void {
     this.#parts.sort((a, b) => a.order - b.order)
   }
 

@@ -10,6 +10,10 @@ export interface PlannedBlob {
   readonly partBytes?: number
   /** A client waits for it. */
   readonly isWaited?: boolean
+  /** Little, and others wait for it: asked for first, and not left to neighbours. */
+  readonly isDirect?: boolean
+  /** Numbers of the parts that are here. */
+  readonly here?: ReadonlySet<number>
 }
 
 /** Whose the bytes are that an earlier fetch left. */
@@ -28,6 +32,10 @@ export interface Part {
   readonly isSmall: boolean
   /** Parts are asked for from the lowest on. */
   order: number
+  /** A client waits for it. */
+  isWaited: boolean
+  /** A client came to wait for it after it was planned: it has room of its own. */
+  isHastened: boolean
   /** Bytes from the start on that are here, not verified. */
   held: number
   /** Peers that gave them, EARLIER among them. */
@@ -52,8 +60,8 @@ const NOTHING: ReadonlyMap<string, never> = new Map<string, never>()
  * ones. Within these each node has an order of its own, so that nodes that start together fetch different ones first and
  * then have something to exchange.
  */
-function orderOf(part: { isSmall: boolean; hash: number; index: number; isWaited: boolean }, nodeHash: number): number {
-  if (part.isWaited) return part.index
+function orderOf(part: { isSmall: boolean; hash: number; index: number; isFirst: boolean }, nodeHash: number): number {
+  if (part.isFirst) return part.index
   const rank = 0xffffffff - weigh(part.hash, nodeHash)
   return (part.isSmall ? 2 : 1) * 2 ** 32 + rank
 }
@@ -64,6 +72,13 @@ export function hasten(part: Part): Part {
   return part
 }
 
+/** A client waits for it now, too. */
+export function makeUrgent(part: Part): void {
+  part.isWaited = true
+  part.isHastened = true
+  part.order = part.index
+}
+
 /** Every blob has at least one part, an empty one too. */
 export function cutIntoParts(blob: PlannedBlob, smallBytes: number, nodeHash: number): Part[] {
   const partBytes = Math.max(1, blob.partBytes ?? blob.size)
@@ -71,7 +86,8 @@ export function cutIntoParts(blob: PlannedBlob, smallBytes: number, nodeHash: nu
   return Array.from({ length: count }, (_, index): Part => {
     const name = count === 1 ? blob.digest : `${blob.digest}#${index}`
     const size = Math.min(partBytes, blob.size - index * partBytes)
-    const [hash, isSmall] = [hashText(name), size <= smallBytes]
+    const [hash, isSmall, isWaited] = [hashText(name), size <= smallBytes, blob.isWaited === true]
+    const isFirst = isWaited || blob.isDirect === true
     return {
       name,
       blob,
@@ -80,12 +96,14 @@ export function cutIntoParts(blob: PlannedBlob, smallBytes: number, nodeHash: nu
       size,
       hash,
       isSmall,
-      order: orderOf({ isSmall, hash, index, isWaited: blob.isWaited === true }, nodeHash),
+      order: orderOf({ isSmall, hash, index, isFirst }, nodeHash),
+      isWaited,
+      isHastened: false,
       held: 0,
       givers: [],
       isAlone: false,
       underWay: 0,
-      isOver: false,
+      isOver: blob.here?.has(index) === true,
       refusals: NOTHING,
       breaks: NOTHING,
       readySinceMs: undefined,
@@ -97,6 +115,14 @@ export function cutIntoParts(blob: PlannedBlob, smallBytes: number, nodeHash: nu
 export function beginAnew(part: Part): void {
   part.held = 0
   part.givers = []
+}
+
+/** The peer has it now: what it answered before counts no more. */
+export function forgetRefusal(part: Part, peer: string): void {
+  if (part.refusals.get(peer)?.code !== 'NOT_FOUND') return
+  const refusals = new Map(part.refusals)
+  refusals.delete(peer)
+  part.refusals = refusals
 }
 
 export function refuse(part: Part, peer: string, error: FeedmeshError): void {

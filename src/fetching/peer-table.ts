@@ -13,6 +13,11 @@ import { slowestFarPace, waitForSiteUntil } from './site-wait.ts'
 /** Ranks from here on are peers of which little good is known in this fetch; see `rankOf`. */
 const DOUBTFUL_RANK = 12
 
+/** So much faster than what it is to replace has to be what a far peer gives at the moment … */
+const MUCH_FASTER = 3
+/** … unless that moves less than so many bytes per ms: hardly more than it is given up for. */
+const STANDING_PACE = 8
+
 /** What is under way, and when. */
 export interface Moment {
   readonly nowMs: number
@@ -36,6 +41,12 @@ export class PeerTable {
     return this.#peers.size
   }
 
+  get connected(): number {
+    let count = 0
+    for (const { about } of this.#peers.values()) if (about.isConnected) count += 1
+    return count
+  }
+
   find(id: string): PeerInFetch | undefined {
     return this.#peers.get(id)
   }
@@ -57,7 +68,7 @@ export class PeerTable {
   /** Whom to ask for the part. */
   choose(part: Part, isFree: (peer: PeerInFetch) => boolean, nowMs: number): Choice {
     const judgement = { own: this.#own, memory: this.#memory, nowMs }
-    return choosePeer(this.#peers.values(), part, judgement, { isFree, isUrgent: part.blob.isWaited === true })
+    return choosePeer(this.#peers.values(), part, judgement, { isFree, isUrgent: part.isWaited })
   }
 
   /** Until when the part is left to neighbours; undefined when it is this node's turn to fetch it from afar. */
@@ -81,8 +92,23 @@ export class PeerTable {
     const judgement = { own: this.#own, memory: this.#memory, nowMs }
     const { peer, bestRank } = choosePeer(others, part, judgement, { isFree, isUrgent: true })
     if (peer === undefined || bestRank === undefined || bestRank >= DOUBTFUL_RANK) return undefined
-    const leavesSite = distanceOf(this.#own, peer.about) > 0 && distanceOf(this.#own, request.peer.about) === 0
-    return leavesSite && this.waitsForSite(part, moment) !== undefined ? undefined : peer
+    if (distanceOf(this.#own, peer.about) === 0) return peer
+    const leavesSite = distanceOf(this.#own, request.peer.about) === 0
+    if (!leavesSite) return this.#mayHedgeAfar(peer, request, requests) ? peer : undefined
+    return this.waitsForSite(part, moment) !== undefined ? undefined : peer
+  }
+
+  /**
+   * What comes from afar twice costs the site another copy, and slows down everybody who is served there: where many fetch
+   * the same each of their requests is slow. So where neighbours fetch, too, only instead of what stands nearly still, or
+   * where the second peer gives this node other parts much faster at this moment.
+   */
+  #mayHedgeAfar(peer: PeerInFetch, { pace }: Request, requests: Moment['requests']): boolean {
+    const slow = pace.recent ?? 0
+    if (!this.#hasFetching || slow < STANDING_PACE) return true
+    for (const other of requests.values())
+      if (other.peer === peer && (other.pace.recent ?? 0) > slow * MUCH_FASTER) return true
+    return false
   }
 
   /** The peer's bytes were wrong for certain. */

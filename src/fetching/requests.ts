@@ -14,6 +14,8 @@ export interface PlannedRequest {
 export interface RequestedPart {
   readonly name: string
   readonly digest: string
+  /** Where the part begins in the blob. */
+  readonly start: number
   /** Range of the blob. */
   readonly from: number
   readonly to: number
@@ -44,6 +46,8 @@ export interface Request {
 export const MAX_PEER_LOAD = 8
 /** All peers together. */
 export const MAX_TOTAL_LOAD = 16
+/** What clients came to wait for finds so much more room when the rest has filled its own. */
+const URGENT_ROOM = 2
 /** Small parts of one request. */
 export const MAX_PACK = 32
 const LARGE_LOAD = 2
@@ -51,6 +55,11 @@ const PACK_LOAD = 1
 
 export function loadOf(part: Part): number {
   return part.isSmall ? PACK_LOAD : LARGE_LOAD
+}
+
+/** Load under way at which the part has to wait: of all peers together, and of one. */
+export function roomFor({ isHastened }: Part, maxLoad: number): readonly [number, number] {
+  return isHastened ? [MAX_TOTAL_LOAD * URGENT_ROOM, MAX_PEER_LOAD * URGENT_ROOM] : [maxLoad, MAX_PEER_LOAD]
 }
 
 export function beginRequest(
@@ -114,6 +123,7 @@ export function renderRequest(request: Request): PlannedRequest {
     ({ part }): RequestedPart => ({
       name: part.name,
       digest: part.blob.digest,
+      start: part.start,
       from: part.start + part.held,
       to: part.start + part.size,
       isAlone: part.isAlone,

@@ -51,9 +51,9 @@ export function waitForSiteUntil(
   return undefined
 }
 
-function limitOf({ blob, size }: Part, farPace = UNKNOWN_PACE * SLOWER): number {
+function limitOf({ isWaited, size }: Part, farPace = UNKNOWN_PACE * SLOWER): number {
   const takesMs = (size * SLOWER) / Math.max(1, farPace)
-  if (blob.isWaited === true) return Math.min(MAX_LIMIT_WAITED_MS, SILENCE_WAITED_MS + takesMs)
+  if (isWaited) return Math.min(MAX_LIMIT_WAITED_MS, SILENCE_WAITED_MS + takesMs)
   return Math.min(MAX_LIMIT_MS, SILENCE_MS + takesMs)
 }
 

@@ -10,4 +10,9 @@ export interface NewFeed {
   readonly unsigned?: UnsignedPolicy
 }
 
-export type FeedChanges = Required<Pick<NewFeed, 'unsigned'>>
+/** What is not named stays. */
+export interface FeedChanges {
+  readonly unsigned?: UnsignedPolicy
+  /** Bytes a second of the feed's files, each way, with all peers together; null: as the network allows. */
+  readonly maxRate?: number | null
+}

@@ -3,11 +3,12 @@
  * running node. Field names are those of the JSON documents that scripts rely on.
  */
 
-import type { CommunicationMode, ReplicationMode } from '../catalog/policy.ts'
+import type { CommunicationMode, ReplicationMode, ServeSetting } from '../catalog/policy.ts'
 import type { Feed, UnsignedPolicy } from '../feeds/feed.ts'
 import type { Caller, FeedType, NativeFile, Permission } from '../feeds/feed-type.ts'
 import type { FeedIndexOperations } from './feed-index-operations.ts'
 import type { FeedChanges, NewFeed } from './feed-settings.ts'
+import type { ReplicationChanges, ReplicationLimits } from './replication-settings.ts'
 
 export interface FeedSummary {
   readonly id: string
@@ -16,6 +17,8 @@ export interface FeedSummary {
   readonly publicRead: boolean
   /** Of types whose packages carry signatures: what becomes of those that do not. */
   readonly unsigned?: UnsignedPolicy
+  /** Bytes a second of its files, each way, with all peers together; where there is a limit. */
+  readonly maxRate?: number
   /** Versions or assets that clients see. */
   readonly entries: number
   /** Sum of the sizes of their files. */
@@ -51,7 +54,7 @@ export interface ManifestSummary {
   readonly entries: number
 }
 
-export interface NewReplication {
+export interface NewReplication extends Partial<ReplicationLimits> {
   /** `remote` is needed only when the token covers several feeds. */
   readonly feeds: readonly { readonly local: string; readonly remote?: string }[]
   readonly communication: CommunicationMode
@@ -71,6 +74,8 @@ export interface NewReplication {
   readonly exclude?: readonly string[]
   readonly mayExtend?: boolean
   readonly relay?: boolean
+  /** For whom blobs are read out, beside linked peers: `site` unless told. */
+  readonly serve?: ServeSetting
   /** Poll interval, ms; at least 1000. */
   readonly everyMs?: number
   /** Incoming tokens: how long and how often they may be used to link. */
@@ -95,12 +100,13 @@ export type ReplicationState =
   | 'paused'
   | 'unreachable'
 
-export interface ReplicationSummary {
+export interface ReplicationSummary extends ReplicationLimits {
   readonly id: string
   readonly feeds: readonly { readonly local: string; readonly remote: string | null }[]
   readonly communication: CommunicationMode
   readonly mode: ReplicationMode
   readonly availability: 'full' | 'on-demand'
+  readonly serve: ServeSetting
   /** PeerId; null while nobody has linked, or the first of several. */
   readonly peer: string | null
   readonly state: ReplicationState
@@ -333,16 +339,7 @@ export interface NodeOperations extends FeedIndexOperations {
   addReplication(replication: NewReplication, actor: Actor): Promise<ReplicationCreated>
   listReplications(): Promise<readonly ReplicationSummary[]>
   showReplication(id: string): Promise<ReplicationSummary>
-  editReplication(
-    id: string,
-    changes: Partial<
-      Pick<
-        NewReplication,
-        'availability' | 'deletes' | 'include' | 'exclude' | 'everyMs' | 'url' | 'token' | 'addresses'
-      >
-    >,
-    actor: Actor,
-  ): Promise<void>
+  editReplication(id: string, changes: ReplicationChanges, actor: Actor): Promise<void>
   pauseReplication(id: string, paused: boolean, actor: Actor): Promise<void>
   removeReplication(id: string, actor: Actor): Promise<void>
   planReplication(id: string): Promise<{

@@ -60,6 +60,8 @@ const storedLocalFeed = record({
   maxFileBytes: [4, uint()],
   createdAt: [5, uint()],
   unsigned: [6, optional(word(UNSIGNED_POLICIES), 'accept')],
+  /** Bytes a second of its files, each way, with all peers together; 0 = as the network allows. */
+  maxRate: [7, optional(uint(), 0)],
 })
 export type LocalFeedRecord = Shaped<typeof storedLocalFeed>
 

@@ -181,7 +181,7 @@ export class Ledger {
       const state = this.#sign(unsigned, NO_CHANGE)
       await feed.keepRecoverySeed(state.feedId, recoverySeed)
       this.#options.reach('feed.keyed')
-      const settings = { feedType, publicRead, maxFileBytes, unsigned: feed.unsigned ?? 'accept' }
+      const settings = { feedType, publicRead, maxFileBytes, unsigned: feed.unsigned ?? 'accept', maxRate: 0 }
       const record = { ...settings, feedId: feedIdBytes(state.feedId), createdAt }
       const local: LocalFeed = { ...record, name, id: state.feedId }
       this.registry.setLocal(name, local)

@@ -277,7 +277,7 @@ export class Registry {
   }
 
   /** Keeps what an operator has chosen for a feed. To be called while nothing else changes: `Ledger.exclusively`. @throws NOT_FOUND */
-  async editLocal(name: string, changes: Pick<LocalFeedRecord, 'unsigned'>): Promise<LocalFeed> {
+  async editLocal(name: string, changes: Partial<Pick<LocalFeedRecord, 'unsigned' | 'maxRate'>>): Promise<LocalFeed> {
     const feed = { ...this.getLocal(name), ...changes }
     await this.records.write([{ type: 'put', key: keys.localFeed(name), value: encodeLocalFeed(name, feed) }])
     this.setLocal(name, feed)

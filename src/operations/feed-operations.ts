@@ -15,6 +15,7 @@ import type { LocalFeed } from '../ledger/registry.ts'
 import type { BlobStore } from '../store/blobs.ts'
 import { replaceFile } from '../store/durable-file.ts'
 import type { AuditLog } from './audit.ts'
+import { verifyRate } from './replication-limits.ts'
 
 export interface FeedOperationsOptions {
   readonly ledger: Ledger
@@ -87,11 +88,21 @@ export class FeedOperations {
   }
 
   /** @throws NOT_FOUND; BAD_INPUT for types whose packages carry no signatures */
-  async edit(name: string, { unsigned }: FeedChanges, actor: Actor): Promise<FeedSummary> {
+  async edit(name: string, { unsigned, maxRate }: FeedChanges, actor: Actor): Promise<FeedSummary> {
     const { ledger, feedTypes, audit } = this.#options
-    verifyHasSignatures(feedTypes, ledger.registry.getLocal(name).feedType)
-    const local = await ledger.exclusively(() => ledger.registry.editLocal(name, { unsigned }))
-    await audit.note(actor, 'feed edit', `${name}: --unsigned ${unsigned}`)
+    const { feedType } = ledger.registry.getLocal(name)
+    if (unsigned !== undefined) verifyHasSignatures(feedTypes, feedType)
+    verifyRate(maxRate)
+    const changes = {
+      ...(unsigned === undefined ? {} : { unsigned }),
+      ...(maxRate === undefined ? {} : { maxRate: maxRate ?? 0 }),
+    }
+    const local = await ledger.exclusively(() => ledger.registry.editLocal(name, changes))
+    const said = [
+      ...(unsigned === undefined ? [] : [`--unsigned ${unsigned}`]),
+      ...(maxRate === undefined ? [] : [`--max-rate ${maxRate ?? 'none'}`]),
+    ]
+    await audit.note(actor, 'feed edit', `${name}: ${said.join(' ')}`)
     return this.#summary(local)
   }
 
@@ -189,6 +200,7 @@ export class FeedOperations {
     const { id, name, feedType, publicRead } = local
     const type = this.#options.feedTypes.find((candidate) => candidate.name === feedType)
     const policy = type?.hasPackageSignatures === true ? { unsigned: local.unsigned } : {}
-    return { id, name, type: feedType, publicRead, ...policy, entries, bytes }
+    const limit = local.maxRate > 0 ? { maxRate: local.maxRate } : {}
+    return { id, name, type: feedType, publicRead, ...policy, ...limit, entries, bytes }
   }
 }

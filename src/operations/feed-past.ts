@@ -177,7 +177,7 @@ export class FeedPast {
     const { maxFileBytes, now } = this.#options
     const { feedType } = state.charter.value
     const record = { feedId: feedIdBytes(state.feedId), feedType, publicRead: false, maxFileBytes, createdAt: now() }
-    return { feed: { ...record, unsigned: 'accept', name: as, id: state.feedId }, isNew: true }
+    return { feed: { ...record, unsigned: 'accept', maxRate: 0, name: as, id: state.feedId }, isNew: true }
   }
 
   /** Rows of the feed and of all it includes that a new epoch undid. */

@@ -2,17 +2,17 @@
 
 import type { FeedId } from '../catalog/charter.ts'
 import { type Digest, isDigest } from '../catalog/digest.ts'
-import { decodeRow, type Row, type RowFile } from '../catalog/row.ts'
-import { asFeedmeshError, FeedmeshError, isFeedmeshError } from '../errors.ts'
+import type { Row } from '../catalog/row.ts'
+import { asFeedmeshError, isFeedmeshError } from '../errors.ts'
 import type { FetchBlob } from '../feeds/ledger-feed.ts'
 import type { Actor, Damage, ReclaimReport, VerifyReport } from '../http/operations.ts'
 import type { FeedState } from '../ledger/feed-state.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import { isWholeState, isWholeView } from '../ledger/stored-state.ts'
 import type { BlobStore } from '../store/blobs.ts'
-import { keys } from '../store/keys.ts'
 import type { AuditLog } from './audit.ts'
 import { DigestSet } from './digest-set.ts'
+import { type FileReference, listReferences, listShadows } from './file-references.ts'
 import { keptUploads } from './kept-uploads.ts'
 
 export interface MaintenanceOptions {
@@ -28,65 +28,11 @@ export interface MaintenanceOptions {
   pinned(): Iterable<Digest>
 }
 
-interface Reference {
-  readonly feedId: FeedId
-  readonly row: Row
-  readonly file: RowFile
-}
-
-/** A generation of a feed's rows. */
-type RowsOf = Pick<FeedState, 'feedId' | 'number' | 'generation'>
-
-function readRow(value: Uint8Array): Row | undefined {
-  try {
-    return decodeRow(value)
-  } catch (error) {
-    if (isFeedmeshError(error, 'PEER_INVALID')) return undefined
-    throw error
-  }
-}
-
-function withChunkList(file: RowFile): RowFile[] {
-  return file.chunkRoot === undefined
-    ? [file]
-    : [file, { role: `${file.role} chunks`, digest: file.chunkRoot, size: 0 }]
-}
-
 export class Maintenance {
   readonly #options: MaintenanceOptions
 
   constructor(options: MaintenanceOptions) {
     this.#options = options
-  }
-
-  /** Rows of states that are on their way: the next pull goes on with them, and with the files that came already. */
-  async #shadows(): Promise<RowsOf[]> {
-    const { registry, shadows } = this.#options.ledger
-    const feedIds = new Map([...registry.states.values()].map(({ number, feedId }) => [number, feedId]))
-    return (await shadows.list()).flatMap(({ number, generation }) => {
-      const feedId = feedIds.get(number)
-      return feedId === undefined ? [] : [{ feedId, number, generation }]
-    })
-  }
-
-  /**
-   * Every file that a row of a known feed names, chunk lists included; and those that `others` name.
-   * @throws CORRUPT for a row that cannot be read
-   */
-  async *#references(unreadable: 'refuse' | 'pass', others: readonly RowsOf[] = []): AsyncGenerator<Reference> {
-    const { registry } = this.#options.ledger
-    for (const { feedId, number, generation } of [...registry.states.values(), ...others]) {
-      for await (const [, value] of registry.records.scan(keys.rows(number, generation))) {
-        const row = readRow(value)
-        if (row === undefined && unreadable === 'refuse')
-          throw new FeedmeshError(
-            'CORRUPT',
-            `a stored row of feed ${feedId} cannot be read, so nobody knows which files it names and none is reclaimed; run feedmesh verify`,
-          )
-        if (row === undefined) continue
-        for (const file of row.files.flatMap(withChunkList)) yield { feedId, row, file }
-      }
-    }
   }
 
   /** Reads every blob that is here and compares; with `repair`, damaged ones are fetched again from peers. */
@@ -109,7 +55,7 @@ export class Maintenance {
             'its rows do not lead to the signed root; restore a backup, or remove the replication and add it again',
         })
     }
-    for await (const reference of this.#references('pass')) {
+    for await (const reference of listReferences(this.#options.ledger.registry, 'pass')) {
       if (seen.has(reference.file.digest)) continue
       seen.add(reference.file.digest)
       const damage = await this.#verifyFile(reference, options)
@@ -132,7 +78,7 @@ export class Maintenance {
 
   /** undefined when the file is whole, or rightly not here (on-demand availability). */
   async #verifyFile(
-    reference: Reference,
+    reference: FileReference,
     options: { readonly repair: boolean; readonly signal: AbortSignal },
   ): Promise<Damage | undefined> {
     const { blobs } = this.#options
@@ -153,7 +99,7 @@ export class Maintenance {
     }
   }
 
-  #isExpected({ feedId, row, file }: Reference): boolean {
+  #isExpected({ feedId, row, file }: FileReference): boolean {
     const { isExpected, ledger } = this.#options
     return isExpected?.({ feedId, row, role: file.role }) ?? ledger.registry.localById(feedId) !== undefined
   }
@@ -189,7 +135,7 @@ export class Maintenance {
     const { blobs, ledger, now = Date.now } = this.#options
     const uploads = { records: ledger.registry.records, blobs, nowMs: now(), forget: !isDryRun }
     for await (const digest of keptUploads(uploads)) named.add(digest)
-    for await (const { feedId, file } of this.#references('refuse', await this.#shadows()))
+    for await (const { feedId, file } of listReferences(ledger.registry, 'refuse', await listShadows(ledger)))
       if (!unused.has(feedId)) named.add(file.digest)
     const report = { blobs: 0, bytes: 0, feeds: unused.size, kept: 0 }
     for await (const { digest, size } of this.#unnamed(named)) {

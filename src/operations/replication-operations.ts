@@ -21,6 +21,7 @@ import type { Replicator } from '../replication/replicator.ts'
 import type { NodeAddress } from '../replication/well-known.ts'
 import type { AuditLog } from './audit.ts'
 import { type Linking, locate, locateAgain } from './linking.ts'
+import { chooseLimits, NO_LIMITS } from './replication-limits.ts'
 
 export interface ReplicationOperationsOptions {
   readonly book: Book
@@ -40,6 +41,20 @@ export interface ReplicationOperationsOptions {
 
 const MIN_EVERY_MS = 1000
 const DEFAULT_EVERY_MS = 60_000
+
+/** What counts, what is brought and who gets it; the usual where nothing is chosen. */
+function chooseRules(wanted: NewReplication) {
+  return {
+    availability: wanted.availability ?? 'full',
+    deletes: wanted.deletes ?? 'follow',
+    scope: wanted.scope ?? [],
+    include: wanted.include ?? [],
+    exclude: wanted.exclude ?? [],
+    mayExtend: wanted.mayExtend ?? false,
+    relay: wanted.relay ?? true,
+    serve: wanted.serve ?? 'site',
+  } as const
+}
 
 export class ReplicationOperations {
   readonly #options: ReplicationOperationsOptions
@@ -82,14 +97,9 @@ export class ReplicationOperations {
       peers: found === undefined ? (wanted.peers ?? []) : [found.peerId],
       url: wanted.url ?? null,
       addresses: found?.addresses ?? [],
-      availability: wanted.availability ?? 'full',
-      deletes: wanted.deletes ?? 'follow',
-      scope: wanted.scope ?? [],
-      include: wanted.include ?? [],
-      exclude: wanted.exclude ?? [],
-      mayExtend: wanted.mayExtend ?? false,
-      relay: wanted.relay ?? true,
+      ...chooseRules(wanted),
       everyMs,
+      ...chooseLimits(wanted, NO_LIMITS),
       paused: false,
       createdAt: this.#options.now(),
     }
@@ -256,7 +266,7 @@ export class ReplicationOperations {
   async edit(id: string, changes: Partial<NewReplication>, actor: Actor): Promise<void> {
     const { book, audit, replicator } = this.#options
     const current = book.getReplication(id)
-    const { availability, deletes, include, exclude, everyMs, url, addresses } = changes
+    const { availability, deletes, serve, include, exclude, everyMs, url, addresses } = changes
     if (everyMs !== undefined && everyMs < MIN_EVERY_MS)
       throw new FeedmeshError(
         'BAD_INPUT',
@@ -267,9 +277,11 @@ export class ReplicationOperations {
       ...current,
       availability: availability ?? current.availability,
       deletes: deletes ?? current.deletes,
+      serve: serve ?? current.serve,
       include: include ?? current.include,
       exclude: exclude ?? current.exclude,
       everyMs: everyMs ?? current.everyMs,
+      ...chooseLimits(changes, current),
       url: url ?? current.url,
       addresses: found?.addresses ?? addresses ?? current.addresses,
     }

@@ -16,6 +16,7 @@ import type { MeshHost } from '../network/host.ts'
 import type { Book, Link, Replication } from '../replication/book.ts'
 import type { Puller } from '../replication/puller.ts'
 import type { Run, RunItemRecord, RunLog } from '../replication/runs.ts'
+import { renderLimits } from './replication-limits.ts'
 
 export interface ReplicationStatusOptions {
   readonly book: Book
@@ -59,7 +60,7 @@ export class ReplicationStatus {
     const links = book.linksOf(replication.id)
     const { state, reason } = this.#stateOf(replication, links)
     const last = runs.lastOf(replication.id)
-    const { id, feeds, communication, mode, availability } = replication
+    const { id, feeds, communication, mode, availability, serve } = replication
     return {
       id,
       feeds: feeds.map(({ local, remote }) => ({
@@ -69,6 +70,8 @@ export class ReplicationStatus {
       communication,
       mode,
       availability,
+      serve,
+      ...renderLimits(replication),
       peer: links[0]?.peer ?? replication.peers[0] ?? null,
       state,
       reason,
@@ -125,8 +128,7 @@ export class ReplicationStatus {
       return { state: 'waiting', reason: 'no node has linked yet; give its operator the token or join code' }
     if (links.some((link) => this.#options.puller.isRunning(link.id))) return { state: 'running', reason: '' }
     const failing = links.find(
-      (link) =>
-        link.lastError !== null && link.lastError.code !== 'PEER_UNREACHABLE' && link.lastError.code !== 'TIMEOUT',
+      (link) => link.lastError !== null && !['PEER_UNREACHABLE', 'TIMEOUT', 'ABORTED'].includes(link.lastError.code),
     )
     if (failing?.lastError) return { state: 'failing', reason: `${failing.peer}: ${failing.lastError.message}` }
     const lost = links.find((link) => !this.#isConnected(link.peer))

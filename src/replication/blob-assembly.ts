@@ -4,11 +4,39 @@
  */
 
 import { asFeedmeshError, FeedmeshError, isFeedmeshError } from '../errors.ts'
+import type { RequestedPart } from '../fetching/requests.ts'
 import { type BlobStore, MAX_INLINE_BYTES, type SealedBlob, type StagedBlob } from '../store/blobs.ts'
 import type { WantedBlob } from './blob-fetcher.ts'
+import type { BlobFollowers } from './blob-followers.ts'
+import type { BlobFollower } from './growing-blob.ts'
+
+/** Where the bytes of a part go. Positions are counted from its start. */
+export interface PartAssembly {
+  readonly wanted: WantedBlob
+  /** Requests that may still write. */
+  readonly users: number
+  /** Bytes of it that are here. */
+  readonly size: number
+  /** @returns how many bytes of the piece were new; or why they cannot be stored, after which nothing is kept */
+  accept(position: number, piece: Uint8Array): Promise<number | FeedmeshError>
+  /**
+   * What all of its bytes come to: a stored blob, a chunk that counts, or why neither; undefined when they are not all here, or
+   * somebody else has finished it.
+   */
+  finish(): Promise<SealedBlob | 'verified' | FeedmeshError | undefined>
+}
+
+/** Where the parts of blobs are put together, each once at a time. */
+export interface Assemblies {
+  /** The caller lets go of it. @throws BUSY when somebody else fetches the blob; STORAGE_FULL, STORAGE_IO */
+  take(wanted: WantedBlob, part: RequestedPart): Promise<PartAssembly>
+  /** What follows begins with a new one. */
+  forget(assembly: PartAssembly): void
+  release(assembly: PartAssembly): Promise<void>
+}
 
 /** Small blobs are not worth taking up again: they cost less than finding out. */
-function isResumed({ size, digest }: WantedBlob): boolean {
+export function isResumed({ size, digest }: WantedBlob): boolean {
   return size > MAX_INLINE_BYTES || digest.startsWith('sha512:')
 }
 
@@ -16,30 +44,45 @@ async function stage(blobs: BlobStore, wanted: WantedBlob): Promise<StagedBlob> 
   return await blobs.stage({ maxBytes: wanted.size, ...(isResumed(wanted) ? { resume: wanted.digest } : {}) })
 }
 
-export class BlobAssembly {
+export class BlobAssembly implements PartAssembly {
   readonly wanted: WantedBlob
-  /** Requests that may still write. */
   users = 0
   /** Whether what an earlier attempt left must not be used, nor what this one leaves. */
   readonly isAlone: boolean
   readonly #staged: StagedBlob
+  readonly #followers: BlobFollowers
   #turn: Promise<unknown> = Promise.resolve()
   #isOver = false
 
-  private constructor(wanted: WantedBlob, staged: StagedBlob, isAlone: boolean) {
+  private constructor(
+    wanted: WantedBlob,
+    staged: StagedBlob,
+    how: { readonly isAlone: boolean; readonly followers: BlobFollowers },
+  ) {
     this.wanted = wanted
     this.#staged = staged
-    this.isAlone = isAlone
+    this.isAlone = how.isAlone
+    this.#followers = how.followers
   }
 
   /** @throws BUSY when somebody else fetches the blob; STORAGE_FULL, STORAGE_IO */
-  static async open(blobs: BlobStore, wanted: WantedBlob, isAlone: boolean): Promise<BlobAssembly> {
+  static async open(
+    blobs: BlobStore,
+    wanted: WantedBlob,
+    how: { readonly isAlone: boolean; readonly followers: BlobFollowers },
+  ): Promise<BlobAssembly> {
     let staged = await stage(blobs, wanted)
-    if (isAlone && staged.offset > 0) {
+    if (how.isAlone && staged.offset > 0) {
       await staged[Symbol.asyncDispose]()
       staged = await stage(blobs, wanted)
     }
-    return new BlobAssembly(wanted, staged, isAlone)
+    try {
+      await how.followers.find(wanted.digest)?.begin(staged)
+    } catch (error) {
+      await staged[Symbol.asyncDispose]()
+      throw error
+    }
+    return new BlobAssembly(wanted, staged, how)
   }
 
   get size(): number {
@@ -51,13 +94,24 @@ export class BlobAssembly {
     return this.#isOver
   }
 
-  /** @returns how many bytes of the piece were new; or why they cannot be stored, after which nothing is kept */
+  /** Lets those read along who have come since. @throws as `StagedBlob.openReader` */
+  follow(): Promise<void> {
+    return this.#inTurn(async () => {
+      if (!this.#isOver) await this.#follower?.begin(this.#staged)
+    })
+  }
+
+  get #follower(): BlobFollower | undefined {
+    return this.#followers.find(this.wanted.digest)
+  }
+
   accept(position: number, piece: Uint8Array): Promise<number | FeedmeshError> {
     return this.#inTurn(async () => {
       const known = this.size - position
       if (this.#isOver || known < 0 || known >= piece.length) return 0
       try {
         await this.#staged.write(piece.subarray(known))
+        this.#follower?.grown()
         return piece.length - known
       } catch (error) {
         return asFeedmeshError(error)
@@ -65,8 +119,7 @@ export class BlobAssembly {
     })
   }
 
-  /** The stored blob, or why there is none; undefined when it is not whole, or somebody else has sealed it. */
-  seal(): Promise<SealedBlob | FeedmeshError | undefined> {
+  finish(): Promise<SealedBlob | FeedmeshError | undefined> {
     return this.#inTurn(async () => {
       if (this.#isOver || this.size !== this.wanted.size) return undefined
       this.#isOver = true
@@ -102,20 +155,21 @@ export class BlobAssembly {
   }
 }
 
-/** The blobs that one fetch puts together, each once at a time. */
-export class BlobAssemblies {
+/** The blobs that one fetch puts together in order, each once at a time. */
+export class BlobAssemblies implements Assemblies {
   readonly #blobs: BlobStore
+  readonly #followers: BlobFollowers
   readonly #opening = new Map<string, Promise<BlobAssembly>>()
   readonly #leaving = new Map<string, Promise<void>>()
   /** Those that nobody may take any more. */
   readonly #forgotten = new WeakSet<BlobAssembly>()
 
-  constructor(blobs: BlobStore) {
+  constructor(blobs: BlobStore, followers: BlobFollowers) {
     this.#blobs = blobs
+    this.#followers = followers
   }
 
-  /** The caller lets go of it. @throws as `BlobAssembly.open` */
-  async take(wanted: WantedBlob, isAlone: boolean): Promise<BlobAssembly> {
+  async take(wanted: WantedBlob, { isAlone }: RequestedPart): Promise<BlobAssembly> {
     const { digest } = wanted
     for (;;) {
       const opening = this.#opening.get(digest) ?? this.#open(wanted, isAlone)
@@ -124,6 +178,12 @@ export class BlobAssemblies {
       assembly.users += 1
       return assembly
     }
+  }
+
+  /** Lets those read along who have come since. @throws as `StagedBlob.openReader` */
+  async follow(digest: string): Promise<void> {
+    const assembly = await this.#opening.get(digest)?.catch(() => undefined) // Whoever takes it is told.
+    await assembly?.follow()
   }
 
   #open(wanted: WantedBlob, isAlone: boolean): Promise<BlobAssembly> {
@@ -135,10 +195,9 @@ export class BlobAssemblies {
 
   async #openAfter(left: Promise<void> | undefined, wanted: WantedBlob, isAlone: boolean): Promise<BlobAssembly> {
     await left
-    return await BlobAssembly.open(this.#blobs, wanted, isAlone)
+    return await BlobAssembly.open(this.#blobs, wanted, { isAlone, followers: this.#followers })
   }
 
-  /** What follows begins with a new one. */
   forget(assembly: BlobAssembly): void {
     if (this.#forgotten.has(assembly)) return
     this.#forgotten.add(assembly)

@@ -9,24 +9,39 @@ import { feedIdBytes } from '../catalog/charter.ts'
 import { asFeedmeshError, FeedmeshError } from '../errors.ts'
 import type { FetchPlan } from '../fetching/fetch-plan.ts'
 import type { PlannedRequest, RequestedPart } from '../fetching/requests.ts'
-import { MAX_INLINE_BYTES, type SealedBlob } from '../store/blobs.ts'
-import { BlobAssemblies, type BlobAssembly } from './blob-assembly.ts'
-import type { BlobFetcherOptions, BlobLie, BlobOutcome, BlobWork, WantedBlob } from './blob-fetcher.ts'
+import { MAX_INLINE_BYTES } from '../store/blobs.ts'
+import { type Assemblies, BlobAssemblies, type PartAssembly } from './blob-assembly.ts'
+import { type ChunkedWanted, ChunkWindow } from './blob-chunk-window.ts'
+import type { BlobFetcherOptions, BlobOutcome, BlobWork, WantedBlob } from './blob-fetcher.ts'
+import { BlobFollowers } from './blob-followers.ts'
+import type { BlobNeighbours } from './blob-neighbours.ts'
+import { BlobOutcomes } from './blob-outcomes.ts'
 import { type BlobExchange, BlobStream } from './blob-stream.ts'
+import type { BlobFollower } from './growing-blob.ts'
 
 /** Streams to one peer before several requests of small blobs share one. */
 const STREAMS = 4
 /** Load of a stream: two requests of small blobs, or one of a large one. */
 const STREAM_LOAD = 2
-/** Small blobs that share one batch. */
-const BATCH = 64
 /** Once this many blobs could not be stored, the others are not fetched. */
 const MAX_STORE_FAILURES = 3
 
 interface Asked {
   readonly part: RequestedPart
-  readonly assembly: BlobAssembly
+  readonly assembly: PartAssembly
+  readonly home: Assemblies
+  /** Where in the part the bytes go on. */
   readonly offset: number
+}
+
+/** What is to be fetched, and with whose help. */
+export interface BlobFetchPort {
+  readonly options: BlobFetcherOptions
+  readonly plan: FetchPlan
+  readonly wanted: ReadonlyMap<string, WantedBlob>
+  /** Those of `wanted` that come by chunks. */
+  readonly chunked: readonly ChunkedWanted[]
+  readonly neighbours: BlobNeighbours | undefined
 }
 
 interface Task {
@@ -41,23 +56,62 @@ export class BlobFetch {
   readonly #plan: FetchPlan
   readonly #work: BlobWork
   readonly #wanted: ReadonlyMap<string, WantedBlob>
+  /** Chunk lists of wanted blobs, which nobody is told of. */
+  readonly #lists = new Map<string, WantedBlob>()
+  readonly #neighbours: BlobNeighbours | undefined
+  readonly #followers = new BlobFollowers()
   readonly #assemblies: BlobAssemblies
+  readonly #window: ChunkWindow
+  readonly #outcomes: BlobOutcomes
   readonly #streams = new Set<BlobStream>()
   readonly #tasks = new Map<number, Task>()
   readonly #running = new Set<Promise<void>>()
   readonly #over = Promise.withResolvers<void>()
-  #sealed: { readonly wanted: WantedBlob; readonly writes: SealedBlob['writes'] }[] = []
-  /** Of blobs that have no outcome yet. */
-  #lies: BlobLie[] = []
   #storeFailures = 0
   #cancelWake: (() => void) | undefined
 
-  constructor(options: BlobFetcherOptions, plan: FetchPlan, wanted: ReadonlyMap<string, WantedBlob>, work: BlobWork) {
+  constructor({ options, plan, wanted, chunked, neighbours }: BlobFetchPort, work: BlobWork) {
     this.#options = options
     this.#plan = plan
     this.#wanted = wanted
     this.#work = work
-    this.#assemblies = new BlobAssemblies(options.blobs)
+    this.#neighbours = neighbours
+    if (work.follower !== undefined) for (const digest of wanted.keys()) this.#followers.add(digest, work.follower)
+    this.#assemblies = new BlobAssemblies(options.blobs, this.#followers)
+    this.#window = this.#openWindow()
+    this.#outcomes = new BlobOutcomes(options, work, {
+      isList: (digest) => this.#lists.has(digest),
+      onOutcome: (outcome) => this.#onOutcome(outcome),
+    })
+    const byChunks = new Set(chunked.map(({ digest }) => digest as string))
+    const isWaited = work.isWaited === true
+    const whole = [...wanted.values()].filter(({ digest }) => !byChunks.has(digest))
+    plan.want(whole.map(({ digest, size }) => ({ digest, size, isWaited })))
+    this.#window.add(chunked, isWaited)
+  }
+
+  #openWindow(): ChunkWindow {
+    return new ChunkWindow({
+      blobs: this.#options.blobs,
+      signal: this.#work.signal,
+      plan: (blob) => this.#plan.want([blob]),
+      fetchList: (list) => {
+        this.#lists.set(list.digest, list)
+        this.#plan.want([{ digest: list.digest, size: list.size, isDirect: true }])
+      },
+      onVerified: (wanted, indexes) => {
+        this.#neighbours?.tellChunks(wanted, indexes)
+        this.#followers.find(wanted.digest)?.grown()
+      },
+      store: async (wanted, sealed) => {
+        this.#outcomes.addSealed(wanted, sealed)
+        await this.#outcomes.store()
+      },
+      fail: (wanted, error) => this.#failToStore(wanted.digest, error),
+      act: () => this.act(),
+      onFault: (error) => this.#over.reject(error),
+      follow: async ({ digest }) => await this.#followers.find(digest)?.begin('by chunks'),
+    })
   }
 
   /** Until every wanted blob has its outcome, or the work is aborted. */
@@ -66,28 +120,54 @@ export class BlobFetch {
     const stop = () => this.#over.resolve()
     signal.addEventListener('abort', stop, { once: true })
     try {
+      this.#neighbours?.start(() => this.act())
       if (signal.aborted) stop()
       this.act()
       await this.#over.promise
     } finally {
       signal.removeEventListener('abort', stop)
       this.#cancelWake?.()
+      this.#neighbours?.[Symbol.dispose]()
       await Promise.all([...this.#streams].map((stream) => stream.abort()))
       await Promise.all(this.#running)
-      await this.#store()
+      await this.#window.stop()
+      await this.#outcomes.store()
     }
+  }
+
+  /** A client has come to wait for the blob, and may read along. @throws as `StagedBlob.openReader` */
+  async hasten(digest: string, follower: BlobFollower | undefined): Promise<void> {
+    this.#window.hasten(digest)
+    this.#plan.hasten(digest)
+    this.act()
+    if (follower === undefined) return
+    this.#followers.add(digest, follower)
+    if (this.#window.find(digest) !== undefined) await this.#followers.find(digest)?.begin('by chunks')
+    else await this.#assemblies.follow(digest)
   }
 
   /** Does what the plan says now. */
   act(): void {
     if (this.#work.signal.aborted) return
     const { send, cancel, failed, lies, wakeAtMs } = this.#plan.decide(this.#now())
-    for (const { peer, digest, error } of lies) this.#lies.push({ peer, wanted: this.#getWanted(digest), error })
-    for (const { digest, error } of failed) this.#tell({ wanted: this.#getWanted(digest), error })
+    for (const { peer, digest, error } of lies) this.#outcomes.addLie({ peer, wanted: this.#getWanted(digest), error })
+    for (const { digest, error } of failed) this.#fail(digest, error)
     for (const id of cancel) void this.#tasks.get(id)?.stream.abort()
     for (const request of send) this.#start(request)
     this.#wakeAt(wakeAtMs)
-    if (this.#plan.isOver) this.#over.resolve()
+    if (this.#plan.isOver && this.#window.isIdle) this.#over.resolve()
+  }
+
+  #fail(digest: string, error: FeedmeshError): void {
+    this.#outcomes.tell({ wanted: this.#getWanted(digest), error })
+    this.#window.leave(digest)
+  }
+
+  #onOutcome(outcome: BlobOutcome): void {
+    const { wanted, error } = outcome
+    if (error === undefined) this.#neighbours?.tellWhole(wanted)
+    if (this.#lists.has(wanted.digest)) this.#window.onList(wanted.digest, error)
+    else this.#work.onOutcome(outcome)
   }
 
   #now(): number {
@@ -102,7 +182,7 @@ export class BlobFetch {
   }
 
   #getWanted(digest: string): WantedBlob {
-    const wanted = this.#wanted.get(digest)
+    const wanted = this.#wanted.get(digest) ?? this.#lists.get(digest)
     if (wanted === undefined) throw new FeedmeshError('INTERNAL', `${digest} is planned and not wanted`)
     return wanted
   }
@@ -131,7 +211,7 @@ export class BlobFetch {
     }
     this.act()
     if (stream.load === 0 || stream.isBroken) await this.#close(stream)
-    if (stream.load === 0 || this.#sealed.length >= BATCH) await this.#store()
+    if (stream.load === 0 || this.#outcomes.isFull) await this.#outcomes.store()
   }
 
   #isPack({ parts }: PlannedRequest): boolean {
@@ -162,7 +242,7 @@ export class BlobFetch {
 
   async #perform(task: Task): Promise<void> {
     const { request, stream } = task
-    const taken: BlobAssembly[] = []
+    const taken: Asked[] = []
     try {
       const failure = await stream.perform(
         (exchange) => this.#ask(exchange, request, taken),
@@ -172,7 +252,7 @@ export class BlobFetch {
       )
       this.#conclude(task, failure)
     } finally {
-      for (const assembly of taken) await this.#assemblies.release(assembly)
+      for (const { assembly, home } of taken) await home.release(assembly)
     }
   }
 
@@ -185,22 +265,29 @@ export class BlobFetch {
     else this.#plan.broke(request.id, failure, nowMs)
   }
 
-  /** Makes room for the blobs and asks for them in one write. */
-  async #ask(exchange: BlobExchange, { id, parts }: PlannedRequest, taken: BlobAssembly[]): Promise<Asked[]> {
-    const asked: Asked[] = []
+  /** Makes room for the parts and asks for them in one write; what is `taken` has to be released. */
+  async #ask(exchange: BlobExchange, { id, parts }: PlannedRequest, taken: Asked[]): Promise<Asked[]> {
     for (const part of parts) {
       if (!this.#plan.expects(id, part.name)) continue
       try {
-        const assembly = await this.#assemblies.take(this.#getWanted(part.digest), part.isAlone)
-        taken.push(assembly)
-        if (assembly.users === 1) this.#plan.noteKept(id, part.name, assembly.size)
-        asked.push({ part, assembly, offset: assembly.size })
+        const home: Assemblies = this.#window.find(part.digest) ?? this.#assemblies
+        const assembly = await home.take(this.#getWanted(part.digest), part)
+        const asked = { part, assembly, home, offset: assembly.size }
+        taken.push(asked)
+        if (assembly.users === 1) this.#plan.noteKept(id, part.name, asked.offset)
       } catch (error) {
         this.#failToStore(part.digest, asFeedmeshError(error))
       }
     }
-    await exchange.sendAll(asked.map(({ assembly, offset }) => requestOf(assembly.wanted, offset)))
-    return asked
+    await exchange.sendAll(taken.map((one) => this.#requestOf(one)))
+    return taken
+  }
+
+  #requestOf({ part, assembly, home, offset }: Asked): BlobRequest {
+    const { feedId, unit, key, digest } = assembly.wanted
+    const from = part.start + offset
+    const length = home === this.#assemblies ? null : part.to - from
+    return { kind: 'get', feedId: feedIdBytes(feedId), unit, key, digest, offset: from, length }
   }
 
   /** @throws why the stream is of no use any more */
@@ -215,15 +302,33 @@ export class BlobFetch {
       this.act()
       return
     }
-    verifyLength(assembly.wanted, offset + reply.length)
+    await this.#verifyLength(task, asked, reply.length)
     let position = offset
-    for await (const piece of exchange.receiveBytes(reply.length)) {
+    const pieces = exchange.receiveBytes(reply.length)
+    const traffic = { peer: task.request.peer, feedId: assembly.wanted.feedId, ...this.#work }
+    for await (const piece of this.#options.limits?.receive(pieces, traffic) ?? pieces) {
       if (this.#plan.expects(id, part.name)) await this.#accept(task, asked, position, piece)
       position += piece.length
     }
-    if (this.#plan.expects(id, part.name)) await this.#seal(id, asked)
+    if (this.#plan.expects(id, part.name)) await this.#finish(id, asked)
     task.current = undefined
     this.act()
+  }
+
+  /** @throws PEER_INVALID */
+  async #verifyLength({ request, stream }: Task, { part, assembly, offset }: Asked, length: number): Promise<void> {
+    const expected = part.to - part.start - offset
+    if (length === expected) return
+    const { digest, unit } = assembly.wanted
+    const what = this.#lists.has(digest) ? 'the chunk list ' : ''
+    const message = `${what}${digest} of ${unit} has ${length + offset} bytes at the peer instead of ${expected + offset}`
+    const error = new FeedmeshError('PEER_INVALID', message)
+    if (this.#lists.has(digest)) {
+      // Whoever signed the row may have named a list of another length: no reason to blame who has it.
+      this.#plan.refused(request.id, part.name, error, this.#now())
+      await stream.abort()
+    }
+    throw error
   }
 
   async #accept(
@@ -242,64 +347,38 @@ export class BlobFetch {
     this.#plan.arrived(request.id, part.name, piece.length, kept)
   }
 
-  async #seal(request: number, { part, assembly }: Asked): Promise<void> {
-    const sealed = await assembly.seal()
-    if (sealed === undefined) return verifyWhole(assembly)
-    if (!(sealed instanceof FeedmeshError)) {
-      this.#sealed.push({ wanted: assembly.wanted, writes: sealed.writes })
-      this.#plan.done(request, part.name, this.#now())
-      if (this.#sealed.length >= BATCH) await this.#store()
+  async #finish(request: number, { part, assembly, home }: Asked): Promise<void> {
+    const finished = await assembly.finish()
+    if (finished === undefined) return verifyWhole(assembly, part)
+    if (finished instanceof FeedmeshError) {
+      home.forget(assembly)
+      if (finished.code === 'PEER_INVALID') this.#plan.wrong(request, part.name, finished, this.#now())
+      else this.#failToStore(part.digest, finished)
       return
     }
-    this.#assemblies.forget(assembly)
-    if (sealed.code === 'PEER_INVALID') this.#plan.wrong(request, part.name, sealed, this.#now())
-    else this.#failToStore(part.digest, sealed)
+    const isLast = this.#plan.done(request, part.name, this.#now())
+    if (finished === 'verified') {
+      const blob = this.#window.find(part.digest)
+      if (blob !== undefined) this.#window.onChunk(blob, part.start, isLast)
+      return
+    }
+    this.#outcomes.addSealed(assembly.wanted, finished)
+    if (this.#outcomes.isFull || this.#lists.has(part.digest)) await this.#outcomes.store()
   }
 
   /** This blob has failed; when it goes on like that, all do. */
   #failToStore(digest: string, error: FeedmeshError): void {
     const nowMs = this.#now()
-    this.#plan.fail(digest, error, nowMs)
+    if (this.#plan.has(digest)) this.#plan.fail(digest, error, nowMs)
+    else this.#fail(digest, error)
     if (error.code !== 'BUSY') this.#storeFailures += 1
     if (this.#storeFailures < MAX_STORE_FAILURES) return
     for (const other of this.#wanted.keys()) this.#plan.fail(other, error, nowMs)
-  }
-
-  /** What was sealed becomes known, and is told. */
-  async #store(): Promise<void> {
-    const batch = this.#sealed
-    this.#sealed = []
-    if (batch.length === 0) return
-    const { records, reach } = this.#options
-    try {
-      await records.write(batch.flatMap((one) => one.writes))
-      reach('adopt.blob')
-      for (const { wanted } of batch) this.#tell({ wanted })
-    } catch (error) {
-      for (const { wanted } of batch) this.#tell({ wanted, error: asFeedmeshError(error) })
-    }
-  }
-
-  /** Lies about a blob that nobody gave are the reason of its outcome; those about others are told besides. */
-  #tell(outcome: BlobOutcome): void {
-    const lies = this.#lies.filter(({ wanted }) => wanted === outcome.wanted)
-    this.#lies = this.#lies.filter(({ wanted }) => wanted !== outcome.wanted)
-    if (outcome.error === undefined) for (const lie of lies) this.#work.onLie?.(lie)
-    this.#work.onOutcome(outcome)
+    for (const other of this.#window.drop()) this.#fail(other.digest, error)
   }
 }
 
-function requestOf({ feedId, unit, key, digest }: WantedBlob, offset: number): BlobRequest {
-  return { kind: 'get', feedId: feedIdBytes(feedId), unit, key, digest, offset }
-}
-
-/** @throws PEER_INVALID */
-function verifyLength({ digest, unit, size }: WantedBlob, length: number): void {
-  if (length === size) return
-  throw new FeedmeshError('PEER_INVALID', `${digest} of ${unit} has ${length} bytes at the peer instead of ${size}`)
-}
-
-/** Whoever gave the end of a blob has sealed it, or somebody else did. @throws INTERNAL */
-function verifyWhole({ size, wanted }: BlobAssembly): void {
-  if (size !== wanted.size) throw new FeedmeshError('INTERNAL', `${wanted.digest} came whole and has a gap at ${size}`)
+/** Whoever gave the end of a part has finished it, or somebody else did. @throws INTERNAL */
+function verifyWhole({ size }: PartAssembly, { name, start, to }: RequestedPart): void {
+  if (size !== to - start) throw new FeedmeshError('INTERNAL', `${name} came whole and has a gap at ${size}`)
 }

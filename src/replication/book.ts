@@ -7,6 +7,7 @@ import {
   encodeCbor,
   list,
   nullable,
+  optional,
   record,
   type Shape,
   type Shaped,
@@ -15,7 +16,7 @@ import {
   word,
 } from '../catalog/cbor.ts'
 import type { FeedId } from '../catalog/charter.ts'
-import { COMMUNICATION_MODES, grantedVerbs, REPLICATION_MODES } from '../catalog/policy.ts'
+import { COMMUNICATION_MODES, grantedVerbs, REPLICATION_MODES, SERVE_SETTINGS } from '../catalog/policy.ts'
 import { FeedmeshError } from '../errors.ts'
 import { keys } from '../store/keys.ts'
 import type { KeyRange, Records, Write } from '../store/records.ts'
@@ -44,6 +45,16 @@ const replicationShape = record({
   everyMs: [15, uint()],
   paused: [16, bool],
   createdAt: [17, time],
+  /** For whom blobs that it brings or gives are read out, beside linked peers. */
+  serve: [18, optional(word(SERVE_SETTINGS), 'site')],
+  /** Bytes of files fetched on demand that are kept; 0 = as the disk allows. */
+  quotaBytes: [19, optional(uint(), 0)],
+  /** Items whose files are brought ahead of any request, and stay. */
+  pins: [20, { ...globs, absent: { value: [] } }],
+  /** Bytes a second, each way, with each linked peer; 0 = as the network allows. */
+  maxRate: [21, optional(uint(), 0)],
+  /** When runs by schedule may be under way, such as `22:00-06:00`, local time; empty = always. */
+  window: [22, optional(text(11), '')],
 })
 export type ReplicationRecord = Shaped<typeof replicationShape>
 export type Replication = ReplicationRecord & { readonly id: string }

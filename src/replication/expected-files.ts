@@ -13,13 +13,25 @@ export function isWanted({ include, exclude }: Replication, unit: string, item: 
   return (include.length === 0 || matches(include)) && (exclude.length === 0 || !matches(exclude))
 }
 
+/** Whether the files of an item are brought ahead of any request: all that the filters let through, or what is pinned. */
+export function isBroughtAhead(replication: Replication, unit: string, item: string): boolean {
+  if (replication.availability === 'full') return isWanted(replication, unit, item)
+  const { pins } = replication
+  return pins.length > 0 && (isInScope(pins, unit) || isInScope(pins, item))
+}
+
 export interface ExpectedFilesParts {
   readonly book: Book
   readonly registry: Registry
   readonly itemName: (feedType: string, unit: string, key: string) => string | undefined
 }
 
-function brings({ book, registry }: ExpectedFilesParts, replication: Replication, feedId: FeedId): boolean {
+/** Whether the rows of a feed come over a link of the replication, live or not. */
+export function brings(
+  { book, registry }: Pick<ExpectedFilesParts, 'book' | 'registry'>,
+  replication: Replication,
+  feedId: FeedId,
+): boolean {
   return book.linksOf(replication.id).some((link) => {
     const source = feedIdText(link.remote)
     return source === feedId || registry.views.get(source)?.closure.members.has(feedId) === true
@@ -37,6 +49,6 @@ export function isFileExpected(
   const item = itemName(registry.charterOf(feedId)?.feedType ?? '', row.unit, row.key) ?? row.unit
   return book.replications
     .all()
-    .filter((replication) => isReceiving(replication.mode) && replication.availability === 'full')
-    .some((replication) => brings(parts, replication, feedId) && isWanted(replication, row.unit, item))
+    .filter((replication) => isReceiving(replication.mode) && isBroughtAhead(replication, row.unit, item))
+    .some((replication) => brings(parts, replication, feedId))
 }

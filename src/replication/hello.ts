@@ -3,10 +3,11 @@
 import { ANNOUNCE_PROTOCOL } from '../../protocols/mesh/announce/messages.ts'
 import { BLOB_PROTOCOL } from '../../protocols/mesh/blob/messages.ts'
 import { type Hello, LINK_PROTOCOL } from '../../protocols/mesh/link/messages.ts'
+import { NEARBY_PROTOCOL } from '../../protocols/mesh/nearby/messages.ts'
 import { SYNC_PROTOCOL } from '../../protocols/mesh/sync/messages.ts'
 import { FeedmeshError } from '../errors.ts'
 
-export const PROTOCOLS = [LINK_PROTOCOL, SYNC_PROTOCOL, BLOB_PROTOCOL, ANNOUNCE_PROTOCOL] as const
+export const PROTOCOLS = [LINK_PROTOCOL, SYNC_PROTOCOL, BLOB_PROTOCOL, ANNOUNCE_PROTOCOL, NEARBY_PROTOCOL] as const
 
 export interface HelloOptions {
   readonly software: string

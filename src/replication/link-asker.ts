@@ -86,6 +86,11 @@ export class LinkAsker {
     this.#options = options
   }
 
+  /** By what peers said of their clocks this node must not sign: with their next hellos that may be over. */
+  get isClockDoubted(): boolean {
+    return this.#options.presence.findClockFault() !== undefined
+  }
+
   /** Opens a stream, exchanges hellos, does the work, ends the stream. */
   async #withSession<T>(peer: string, signal: AbortSignal, work: (session: LinkSession) => Promise<T>): Promise<T> {
     const { host, hello, presence } = this.#options
@@ -154,10 +159,13 @@ export class LinkAsker {
     )
   }
 
-  /** A fresh grant chain for this node on the linked feed. */
-  async fetchGrant(link: Link, signal: AbortSignal): Promise<readonly Uint8Array[]> {
-    const reply = await this.#withSession(link.peer, signal, (session) =>
-      session.ask({ kind: 'grant', feedId: link.remote }, 'granted'),
+  /** A fresh grant chain for this node on a feed that a linked peer gives it: the linked one, or one that it reaches. */
+  async fetchGrant(
+    { peer, remote }: Pick<Link, 'peer' | 'remote'>,
+    signal: AbortSignal,
+  ): Promise<readonly Uint8Array[]> {
+    const reply = await this.#withSession(peer, signal, (session) =>
+      session.ask({ kind: 'grant', feedId: remote }, 'granted'),
     )
     return reply.chain
   }

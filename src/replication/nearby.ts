@@ -22,7 +22,10 @@ export interface NearPeer {
   readonly isFetching: boolean
 }
 
-/** A peer has these chunks of a blob, verified: indexes from 0 on, of `CHUNK_BYTES` each; `all` of a blob that is whole. */
+/**
+ * A peer has these chunks of a blob, verified: indexes from 0 on, of `CHUNK_BYTES` each; `all` of a blob that is whole. None at
+ * all is a sign of life: the peer is at work, or may be asked from now on.
+ */
 export interface PartNews {
   readonly peer: string
   readonly digest: Digest

@@ -79,6 +79,8 @@ export interface PresenceOptions {
   elapsedMs(): number
   /** Strangers may say hello too, but only the clocks of linked peers count. */
   isLinked(peer: string): boolean
+  /** Whether a peer without a link is to be remembered before strangers are. */
+  isProven?(peer: string): boolean
 }
 
 /** Strangers remembered; the longest unheard goes first. */
@@ -127,7 +129,7 @@ export class Presence {
   #forgetStrangers(): void {
     if (this.#peers.size <= MAX_STRANGERS) return
     const strangers = [...this.#peers]
-      .filter(([peer]) => !this.#options.isLinked(peer))
+      .filter(([peer]) => !this.#options.isLinked(peer) && this.#options.isProven?.(peer) !== true)
       .sort(([, a], [, b]) => a.heardAtElapsed - b.heardAtElapsed)
     for (const [peer] of strangers.slice(0, this.#peers.size - MAX_STRANGERS)) this.#peers.delete(peer)
   }

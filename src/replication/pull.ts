@@ -19,8 +19,9 @@ import type { BlobStore } from '../store/blobs.ts'
 import type { Write } from '../store/records.ts'
 import type { BlobFetcher, WantedBlob } from './blob-fetcher.ts'
 import type { Link, Replication } from './book.ts'
+import type { ComingRun } from './coming-files.ts'
 import { EpochChange } from './epoch-change.ts'
-import { isWanted } from './expected-files.ts'
+import { isBroughtAhead } from './expected-files.ts'
 import { type AbsentFeed, type Head, type HeadsPort, isAboutFeed, learnHead, learnHeads } from './heads.ts'
 import { ItemTracker } from './item-tracker.ts'
 import type { ActiveRun } from './runs.ts'
@@ -77,6 +78,7 @@ export class Pull {
   readonly #signal: AbortSignal
   readonly #isOwnPast: boolean
   #pinned: Digest[] = []
+  #coming: ComingRun | undefined
   readonly #absent = new Set<FeedId>()
   /** Why the linked feed cannot be followed, although the peer serves it. */
   #forked: FeedmeshError | undefined
@@ -131,6 +133,7 @@ export class Pull {
     await using stack = new AsyncDisposableStack()
     const fetched = await this.#gather(stack)
     const deletions: Deletions = { names: [], count: 0 }
+    this.#coming = stack.use(this.#context.fetcher.coming.begin())
     if (!(await this.#fetchBlobs(fetched, deletions))) return false
     await this.#adopt(fetched)
     for (const item of deletions.names) this.#run.deleted(item)
@@ -212,13 +215,13 @@ export class Pull {
   }
 
   /** Files of a row that are to be here before it is visible: metadata always, the rest as availability and filters say. */
-  #filesOf(feedId: FeedId, feedType: string, row: Row): WantedBlob[] {
-    const item = this.#context.itemName(feedType, row.unit, row.key) ?? row.unit
-    const all = this.#replication.availability === 'full' && isWanted(this.#replication, row.unit, item)
-    const base = { feedId, unit: row.unit, key: row.key }
+  #filesOf({ feedId, charter, newer }: Head, row: Row): WantedBlob[] {
+    const item = this.#context.itemName(charter.value.feedType, row.unit, row.key) ?? row.unit
+    const all = isBroughtAhead(this.#replication, row.unit, item)
+    const base = { feedId, unit: row.unit, key: row.key, at: newer?.manifest.value }
     return row.files
       .filter((file) => all || file.role === META_ROLE)
-      .map(({ digest, size }) => ({ ...base, digest, size }))
+      .map(({ digest, size, chunkRoot }) => ({ ...base, digest, size, chunkRoot }))
   }
 
   /** The items that the new rows are, and which of their blobs are not here. */
@@ -226,7 +229,7 @@ export class Pull {
     const tracker = new ItemTracker(this.#run)
     const { feedType } = head.charter.value
     for (const row of puts) {
-      const files = this.#filesOf(head.feedId, feedType, row)
+      const files = this.#filesOf(head, row)
       const isContent = row.files.some((file) => file.role !== META_ROLE)
       const name = isContent ? this.#context.itemName(feedType, row.unit, row.key) : undefined
       tracker.add(name, files, `${row.unit} ${row.key}`)
@@ -264,6 +267,7 @@ export class Pull {
     // Those of a shadow are known to be in use by its rows.
     if (isHeld(one)) this.#pinned.push(...tracker.wanted.map((blob) => blob.digest))
     const isFirst = this.#run.run.planned.items === 0
+    this.#coming?.add(tracker.wanted)
     tracker.begin(missing)
     if (missing.length > 0 && isFirst) await this.#run.persist()
     let isComplete = true

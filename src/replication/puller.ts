@@ -187,7 +187,7 @@ export class Puller {
     }
     const view = context.ledger.registry.views.get(feedIdText(link.remote))
     const what = JSON.stringify([view?.totals.root.hash.toString('hex'), problem])
-    if (run.trigger === 'schedule' && this.#isToldAlready(link.id, what)) return
+    if (run.trigger === 'schedule' && !asker.isClockDoubted && this.#isToldAlready(link.id, what)) return
     if (view !== undefined) {
       try {
         const held = { digest: view.totals.root.hash, entries: view.totals.entries, problem }

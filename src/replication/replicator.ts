@@ -17,6 +17,7 @@ import type { CatchUp } from './catch-up.ts'
 import type { PokeResult } from './link-answerer.ts'
 import type { LinkAsker } from './link-asker.ts'
 import { NewsPace } from './news-pace.ts'
+import { PullWindows } from './pull-windows.ts'
 import type { Puller, PullRequest } from './puller.ts'
 import type { Run, RunProgressListener, RunTrigger } from './runs.ts'
 
@@ -81,6 +82,7 @@ export class Replicator implements AsyncDisposable {
   /** By `elapsedMs`: of feeds that could not be signed again. */
   readonly #nextRefresh = new Map<string, number>()
   readonly #newsPace = new NewsPace()
+  readonly #windows: PullWindows
   readonly #background = new Set<Promise<unknown>>()
   /** By `elapsedMs`: when a peer is asked again what it holds of this node’s own feed. */
   readonly #nextRecovery = new Map<string, number>()
@@ -90,6 +92,7 @@ export class Replicator implements AsyncDisposable {
 
   constructor(options: ReplicatorOptions) {
     this.#options = options
+    this.#windows = new PullWindows(options.now)
   }
 
   start(): void {
@@ -246,8 +249,13 @@ export class Replicator implements AsyncDisposable {
 
   #pullInBackground(link: Link, trigger: RunTrigger): void {
     if (!this.#mayPull(link)) return
+    // Also where the window is closed: when it opens not all that wait for it begin at once.
     this.#scheduleNext(link)
-    this.#inBackground(this.#pull(link, { trigger, signal: this.#stopping.signal }))
+    const windowOf = () => this.#options.book.replications.find(link.replication)?.window ?? ''
+    if (!this.#windows.isOpen({ window: windowOf() })) return
+    const pull = (signal: AbortSignal) =>
+      this.#pull(link, { trigger, signal: AbortSignal.any([signal, this.#stopping.signal]) })
+    this.#inBackground(this.#windows.run(windowOf, pull))
   }
 
   /** A peer announced something newer. What comes while a pull is under way, or too often, is pulled once, a little later. */
@@ -284,6 +292,7 @@ export class Replicator implements AsyncDisposable {
       if (connected.has(link.peer)) this.#pullInBackground(link, 'schedule')
       else if (outgoing) this.#scheduleNext(link)
     }
+    this.#windows.check()
     this.#inBackground(this.#recoverDue(connected))
     this.#refreshFeeds()
   }

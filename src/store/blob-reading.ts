@@ -45,6 +45,11 @@ class StreamPieces implements BlobPieces {
   }
 }
 
+/** Disposing of the pieces destroys the stream. */
+export function streamPieces(stream: Readable): BlobPieces {
+  return new StreamPieces(stream)
+}
+
 export class BlobReading {
   readonly #records: Records
   readonly #medium: BlobMedium
@@ -70,7 +75,7 @@ export class BlobReading {
   async openPieces(digest: Digest, range?: ByteRange): Promise<BlobPieces> {
     const stored = this.#medium.openPieces === undefined ? undefined : await this.find(digest)
     if (stored?.place !== 'file' || this.#medium.openPieces === undefined) {
-      return new StreamPieces(await this.open(digest, range))
+      return streamPieces(await this.open(digest, range))
     }
     if (range) checkRange(digest, stored.size, range)
     try {
@@ -91,6 +96,10 @@ export class BlobReading {
     const pieces: Buffer[] = []
     for await (const piece of await this.#openFile(digest, { start: 0, end: stored.size })) pieces.push(piece as Buffer)
     return Buffer.concat(pieces)
+  }
+
+  async findSmall(digests: readonly Digest[]): Promise<(Uint8Array | undefined)[]> {
+    return await this.#records.findMany(digests.map((digest) => keys.blobBytes(digest)))
   }
 
   async verify(digest: Digest, signal?: AbortSignal): Promise<'ok' | 'missing' | 'corrupt'> {

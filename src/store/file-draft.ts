@@ -3,32 +3,18 @@
  * to begin early, so that little is left to sync at the end.
  */
 
-import { constants, type FileHandle, open, rename, rm } from 'node:fs/promises'
+import { constants, type FileHandle, open, rm } from 'node:fs/promises'
 import path from 'node:path'
 import type { Digest } from '../catalog/digest.ts'
-import type { ReachFaultPoint } from '../fault-points.ts'
 import { type Draft, READ_BYTES } from './blob-medium.ts'
+import type { StagedReader } from './blobs.ts'
+import { EarlySync, type FileDraftPlace, putInPlace, writeAll } from './draft-file.ts'
 import { syncFolder } from './folders.ts'
+import { asStorageError } from './storage-errors.ts'
 
 const PIECE_BYTES = 512 * 1024
 /** Chunks of at least this size are written as they come, without being copied. */
 const DIRECT_BYTES = 128 * 1024
-/** The disk begins to sync whenever so much is new. */
-const SYNC_EVERY_BYTES = 32 * 1024 * 1024
-
-export interface FileDraftPlace {
-  readonly file: string
-  /** Where the content of `digest` belongs; the folder is there once this resolves. */
-  readonly finalPath: (digest: Digest) => Promise<string>
-  readonly reach: ReachFaultPoint
-}
-
-async function writeAll(handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
-  for (let done = 0; done < bytes.length; ) {
-    const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, position + done)
-    done += bytesWritten
-  }
-}
 
 export class FileDraft implements Draft {
   readonly initialSize: number
@@ -40,14 +26,12 @@ export class FileDraft implements Draft {
   #filled = 0
   /** The write under way; it reads from `#spare`. */
   #writing: Promise<void> = Promise.resolve()
-  /** The early sync under way. What it fails with is told once only, so it is kept for the last one. */
-  #syncing: Promise<void> | undefined
-  #syncFailure: unknown
-  #unsynced = 0
+  readonly #syncing: EarlySync
 
   private constructor(place: FileDraftPlace, handle: FileHandle, size: number) {
     this.#place = place
     this.#handle = handle
+    this.#syncing = new EarlySync(handle)
     this.initialSize = size
     this.#position = size
   }
@@ -69,7 +53,7 @@ export class FileDraft implements Draft {
       await this.#flush()
       await writeAll(this.#opened(), bytes, this.#position)
       this.#position += bytes.length
-      this.#syncEarly(bytes.length)
+      this.#syncing.note(bytes.length)
       return
     }
     if (this.#filled + bytes.length > PIECE_BYTES) await this.#writeBehind()
@@ -89,14 +73,30 @@ export class FileDraft implements Draft {
     }
   }
 
+  async openReader(): Promise<StagedReader> {
+    const handle = await open(this.#place.file, 'r')
+    const read = async (position: number, maxBytes: number) => {
+      try {
+        const buffer = Buffer.allocUnsafe(maxBytes)
+        let { bytesRead } = await handle.read(buffer, 0, maxBytes, position)
+        if (bytesRead < maxBytes && this.#handle !== undefined) {
+          // The rest may be in memory.
+          await this.#flush()
+          bytesRead = (await handle.read(buffer, 0, maxBytes, position)).bytesRead
+        }
+        return buffer.subarray(0, bytesRead)
+      } catch (error) {
+        throw asStorageError(error, 'cannot read a blob that is being written')
+      }
+    }
+    return { read, [Symbol.asyncDispose]: () => handle.close() }
+  }
+
   async commit(digest: Digest): Promise<void> {
     await this.#sync()
     this.#place.reach('blob.synced')
     await this.#close()
-    const target = await this.#place.finalPath(digest)
-    await rename(this.#place.file, target)
-    await syncFolder(path.dirname(target))
-    this.#place.reach('blob.renamed')
+    await putInPlace(this.#place, digest)
   }
 
   async keep(): Promise<void> {
@@ -106,7 +106,7 @@ export class FileDraft implements Draft {
   }
 
   async discard(): Promise<void> {
-    await this.#syncing
+    await this.#syncing.settle()
     await this.#writing.catch(() => undefined) // The bytes go away, so it does not matter that some are missing.
     await this.#close()
     await rm(this.#place.file, { force: true })
@@ -117,15 +117,18 @@ export class FileDraft implements Draft {
     return this.#handle
   }
 
-  /** Starts to write the filled piece; waits only for the piece before it. */
+  /** Starts to write the filled piece; waits only for the piece before it. Readers ask for it, too. */
   async #writeBehind(): Promise<void> {
-    await this.#writing
+    for (let writing: Promise<void> | undefined; writing !== this.#writing; ) {
+      writing = this.#writing
+      await writing
+    }
     const full = this.#filling
     if (full === undefined || this.#filled === 0) return
     this.#writing = writeAll(this.#opened(), full.subarray(0, this.#filled), this.#position)
     this.#writing.catch(() => undefined) // Thrown by the next step, which waits for it.
     this.#position += this.#filled
-    this.#syncEarly(this.#filled)
+    this.#syncing.note(this.#filled)
     this.#filled = 0
     this.#filling = this.#spare
     this.#spare = full
@@ -136,25 +139,9 @@ export class FileDraft implements Draft {
     await this.#writing
   }
 
-  #syncEarly(written: number): void {
-    this.#unsynced += written
-    if (this.#unsynced < SYNC_EVERY_BYTES || this.#syncing !== undefined) return
-    this.#unsynced = 0
-    this.#syncing = this.#opened()
-      .datasync()
-      .catch((error: unknown) => {
-        this.#syncFailure ??= error
-      })
-      .finally(() => {
-        this.#syncing = undefined
-      })
-  }
-
   async #sync(): Promise<void> {
     await this.#flush()
-    await this.#syncing
-    if (this.#syncFailure !== undefined) throw this.#syncFailure
-    await this.#opened().datasync()
+    await this.#syncing.finish()
   }
 
   async #close(): Promise<void> {

@@ -3,31 +3,38 @@
  *
  * What a kill leaves behind:
  * - `blob.writing`, `blob.written`: a file in `staging/`, perhaps incomplete; the next start deletes it, unless it is a
- *   `partial-…`, which is taken up again (and hashed again) by the next staging that resumes its digest.
+ *   `partial-…`, which is taken up again (and hashed again) by the next staging that resumes its digest, or a `chunks-…`,
+ *   of which the next staging by chunks counts what verifies.
+ * - `blob.chunk`: a `chunks-…` with verified chunks, and parts of others.
  * - `blob.synced`: the same, complete.
  * - `blob.renamed`: a complete file at its final place that no record knows: an orphan, listed for collection, replaced
  *   when the same content is sealed again.
  */
 
 import { randomUUID } from 'node:crypto'
-import { opendir, readdir, rm, stat } from 'node:fs/promises'
+import { opendir, readdir, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import type { Readable } from 'node:stream'
 import { algorithmOf, type Digest, isDigest } from '../catalog/digest.ts'
 import type { ReachFaultPoint } from '../fault-points.ts'
 import type { Log } from '../log.ts'
-import type { BlobMedium, Draft } from './blob-medium.ts'
+import type { BlobMedium, Draft, SparseDraft } from './blob-medium.ts'
 import type { BlobPieces, ByteRange } from './blobs.ts'
+import type { FileDraftPlace } from './draft-file.ts'
 import { FileDraft } from './file-draft.ts'
 import { FilePieces } from './file-pieces.ts'
 import { openFileStream } from './file-stream.ts'
 import { makeFolder } from './folders.ts'
+import { SparseFileDraft } from './sparse-file-draft.ts'
 import { isAbsent } from './storage-errors.ts'
 
 /** A part that nobody took up for this long is deleted at the next start. */
 export const MAX_PARTIAL_AGE_MS = 7 * 24 * 60 * 60 * 1000
 
+/** Bytes in order from the first one on. */
 const PARTIAL = 'partial-'
+/** Chunks in any order, with gaps. */
+const CHUNKS = 'chunks-'
 
 export interface FileMediumOptions {
   readonly directory: string
@@ -47,6 +54,15 @@ function parseFileName(name: string): Digest | undefined {
 async function findSize(file: string): Promise<number | undefined> {
   try {
     return (await stat(file)).size
+  } catch (error) {
+    if (isAbsent(error)) return undefined
+    throw error
+  }
+}
+
+async function openPieces(file: string, digest: Digest, range: ByteRange): Promise<BlobPieces | undefined> {
+  try {
+    return await FilePieces.open(file, digest, range)
   } catch (error) {
     if (isAbsent(error)) return undefined
     throw error
@@ -92,6 +108,28 @@ export class FileMedium implements BlobMedium {
     return (await findSize(this.#partialPath(digest))) ?? 0
   }
 
+  async resumeSparse(digest: Digest): Promise<SparseDraft> {
+    const file = this.#chunksPath(digest)
+    if ((await findSize(file)) === undefined) await this.#takeOver(this.#partialPath(digest), file)
+    return await SparseFileDraft.open(this.#draftPlace(file))
+  }
+
+  async #takeOver(partial: string, file: string): Promise<void> {
+    try {
+      await rename(partial, file)
+    } catch (error) {
+      if (!isAbsent(error)) throw error
+    }
+  }
+
+  async hasSparse(digest: Digest): Promise<boolean> {
+    return (await findSize(this.#chunksPath(digest))) !== undefined
+  }
+
+  async openSparse(digest: Digest, range: ByteRange): Promise<BlobPieces | undefined> {
+    return (await openPieces(this.#chunksPath(digest), digest, range)) ?? (await this.openPieces(digest, range))
+  }
+
   findSize(digest: Digest): Promise<number | undefined> {
     return findSize(this.#blobPath(digest))
   }
@@ -105,13 +143,8 @@ export class FileMedium implements BlobMedium {
     }
   }
 
-  async openPieces(digest: Digest, range: ByteRange): Promise<BlobPieces | undefined> {
-    try {
-      return await FilePieces.open(this.#blobPath(digest), digest, range)
-    } catch (error) {
-      if (isAbsent(error)) return undefined
-      throw error
-    }
+  openPieces(digest: Digest, range: ByteRange): Promise<BlobPieces | undefined> {
+    return openPieces(this.#blobPath(digest), digest, range)
   }
 
   remove(digest: Digest): Promise<void> {
@@ -141,12 +174,16 @@ export class FileMedium implements BlobMedium {
   }
 
   #openDraft(file: string, mode: 'new' | 'resume'): Promise<Draft> {
+    return FileDraft.open(this.#draftPlace(file), mode)
+  }
+
+  #draftPlace(file: string): FileDraftPlace {
     const finalPath = async (digest: Digest) => {
       const target = this.#blobPath(digest)
       await this.#makeBlobFolder(path.dirname(target))
       return target
     }
-    return FileDraft.open({ file, finalPath, reach: this.#reach }, mode)
+    return { file, finalPath, reach: this.#reach }
   }
 
   #blobPath(digest: Digest): string {
@@ -158,8 +195,13 @@ export class FileMedium implements BlobMedium {
     return path.join(this.#staging, PARTIAL + fileName(digest))
   }
 
+  #chunksPath(digest: Digest): string {
+    return path.join(this.#staging, CHUNKS + fileName(digest))
+  }
+
   async #isUsablePartial(name: string, file: string, nowMs: number): Promise<boolean> {
-    if (!name.startsWith(PARTIAL) || !parseFileName(name.slice(PARTIAL.length))) return false
+    const prefix = [PARTIAL, CHUNKS].find((each) => name.startsWith(each))
+    if (prefix === undefined || !parseFileName(name.slice(prefix.length))) return false
     return nowMs - (await stat(file)).mtimeMs <= MAX_PARTIAL_AGE_MS
   }
 }

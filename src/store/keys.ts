@@ -131,6 +131,10 @@ export const keys = {
   uploadSession: (feed: number, id: Uint8Array) => table('d', u32(feed), id),
   uploadSessions: (feed: number) => under(table('d', u32(feed))),
 
+  /** A blob that was fetched because a client asked for it: how large it is and when it was used last. */
+  onDemand: (digest: Digest) => table('D', digestKey(digest)),
+  onDemands: () => under(table('D')),
+
   /** What feed types have computed from a feed and can compute again. */
   note: (feed: number, name: string) => table('j', u32(feed), Buffer.from(name)),
   notes: (feed: number) => under(table('j', u32(feed))),
@@ -146,6 +150,9 @@ export const keys = {
   apiKeys: () => under(table('a')),
   peer: (peerId: string) => table('e', Buffer.from(peerId)),
   peers: () => under(table('e')),
+  /** Peers that read a feed, by hearsay and by proof, and the chain that this node shows them. */
+  neighbours: (feedId: string) => table('N', Buffer.from(feedId, 'hex')),
+  allNeighbours: () => under(table('N')),
   run: (id: number) => table('x', u64(id)),
   runs: () => under(table('x')),
   runItem: (id: number, index: number) => table('y', u64(id), u32(index)),

@@ -18,17 +18,20 @@ import {
   type BlobPieces,
   type BlobStore,
   type ByteRange,
+  type ChunkStageOptions,
   type ListedBlob,
   MAX_INLINE_BYTES,
   type SealedBlob,
   type StagedBlob,
+  type StagedChunks,
   type StageOptions,
 } from './blobs.ts'
 import { ContentHashes, type FinishedHashes } from './content-hashes.ts'
 import { blobKeyDigest, keys } from './keys.ts'
 import type { RecentlySealed } from './recently-sealed.ts'
 import type { Records, Write } from './records.ts'
-import { type FinishedContent, StagedContent } from './staged-content.ts'
+import { StagedChunkSet } from './staged-chunks.ts'
+import { type FinishedContent, type FinishedDraft, StagedContent } from './staged-content.ts'
 import { asStorageError } from './storage-errors.ts'
 
 /** Orphans are looked up in the records this many at a time. */
@@ -59,6 +62,8 @@ export class MediumBlobs implements BlobStore {
   readonly #reach: ReachFaultPoint
   readonly #sealed: RecentlySealed
   readonly #resuming = new Set<Digest>()
+  /** Those of `#resuming` that are staged by chunks. */
+  readonly #chunked = new Map<Digest, StagedChunkSet>()
 
   constructor(options: MediumBlobsOptions) {
     this.#records = options.records
@@ -91,19 +96,17 @@ export class MediumBlobs implements BlobStore {
     return this.#reading.read(digest, maxBytes)
   }
 
+  findSmall(digests: readonly Digest[]): Promise<(Uint8Array | undefined)[]> {
+    return this.#reading.findSmall(digests)
+  }
+
   verifyBlob(digest: Digest, signal?: AbortSignal): Promise<'ok' | 'missing' | 'corrupt'> {
     return this.#reading.verify(digest, signal)
   }
 
   async stage(options: StageOptions): Promise<StagedBlob> {
     const resume = options.resume ?? options.resumeAs
-    if (resume !== undefined && this.#resuming.has(resume)) {
-      throw new FeedmeshError('BUSY', `${resume} is being fetched already; try again later`)
-    }
-    if (resume !== undefined) this.#resuming.add(resume)
-    const release = () => {
-      if (resume !== undefined) this.#resuming.delete(resume)
-    }
+    const release = resume === undefined ? () => {} : this.#reserve(resume)
     try {
       const kept = resume !== undefined && (await this.#medium.partialSize(resume)) > 0
       const createDraft = () => this.#createDraft(resume)
@@ -113,6 +116,61 @@ export class MediumBlobs implements BlobStore {
     } catch (error) {
       release()
       throw asStorageError(error, 'cannot start to store a blob')
+    }
+  }
+
+  async stageChunks(options: ChunkStageOptions): Promise<StagedChunks> {
+    const { digest } = options
+    const release = this.#reserve(digest)
+    const openDraft = () => this.#medium.resumeSparse(digest)
+    const place = (content: FinishedContent) => this.#place(content)
+    try {
+      const staged = await StagedChunkSet.begin(options, { reach: this.#reach, openDraft, place, release })
+      this.#chunked.set(digest, staged)
+      return staged
+    } catch (error) {
+      release()
+      throw asStorageError(error, 'cannot start to store a blob by chunks')
+    }
+  }
+
+  /** @returns what lets go of it again. @throws BUSY */
+  #reserve(resume: Digest): () => void {
+    if (this.#resuming.has(resume))
+      throw new FeedmeshError('BUSY', `${resume} is being fetched already; try again later`)
+    this.#resuming.add(resume)
+    let isReserved = true
+    return () => {
+      if (!isReserved) return
+      isReserved = false
+      this.#resuming.delete(resume)
+      this.#chunked.delete(resume)
+    }
+  }
+
+  async hasKeptChunks(digest: Digest): Promise<boolean> {
+    try {
+      return !this.#chunked.has(digest) && (await this.#medium.hasSparse(digest))
+    } catch (error) {
+      throw asStorageError(error, `cannot look for chunks of ${digest}`)
+    }
+  }
+
+  async openVerified(digest: Digest, range: ByteRange): Promise<BlobPieces | undefined> {
+    const staged = this.#chunked.get(digest)
+    if (staged?.covers(range) !== true) return undefined
+    const pieces = await this.#openSparse(digest, range)
+    // What was opened belongs to this staging only if it has lasted.
+    if (this.#chunked.get(digest) === staged && staged.covers(range)) return pieces
+    await pieces?.[Symbol.asyncDispose]()
+    return undefined
+  }
+
+  async #openSparse(digest: Digest, range: ByteRange): Promise<BlobPieces | undefined> {
+    try {
+      return await this.#medium.openSparse(digest, range)
+    } catch (error) {
+      throw asStorageError(error, `cannot open chunks of ${digest}`)
     }
   }
 
@@ -136,6 +194,10 @@ export class MediumBlobs implements BlobStore {
         throw asStorageError(error, `cannot delete the file of ${digest}`)
       }
     })
+  }
+
+  settle(digest: Digest): void {
+    this.#sealed.settle(digest)
   }
 
   async readmit(digest: Digest): Promise<boolean> {
@@ -216,7 +278,7 @@ export class MediumBlobs implements BlobStore {
   }
 
   /** Noted before looking: from then on `remove` leaves the bytes alone. */
-  async #placeDraft(digest: Digest, size: number, draft: Draft): Promise<void> {
+  async #placeDraft(digest: Digest, size: number, draft: FinishedDraft): Promise<void> {
     await this.#sealed.add(digest)
     const known = await this.#reading.find(digest)
     if (known?.size === size && (await this.#reading.findFileSize(digest)) === size) await draft.discard()

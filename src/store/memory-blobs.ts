@@ -4,10 +4,12 @@ import { Readable } from 'node:stream'
 import type { Digest } from '../catalog/digest.ts'
 import { FeedmeshError } from '../errors.ts'
 import { noFaults, type ReachFaultPoint } from '../fault-points.ts'
-import { type BlobMedium, type Draft, READ_BYTES } from './blob-medium.ts'
-import type { BlobStore, ByteRange } from './blobs.ts'
+import { type BlobMedium, type Draft, READ_BYTES, type SparseDraft } from './blob-medium.ts'
+import { streamPieces } from './blob-reading.ts'
+import type { BlobPieces, BlobStore, ByteRange, StagedReader } from './blobs.ts'
 import { SEALED_GRACE_MS } from './file-blobs.ts'
 import { MediumBlobs } from './medium-blobs.ts'
+import { type GrowingBytes, MemorySparseDraft, openGrowing } from './memory-sparse-draft.ts'
 import { RecentlySealed } from './recently-sealed.ts'
 import type { Records } from './records.ts'
 
@@ -39,6 +41,14 @@ class MemoryDraft implements Draft {
     yield* this.#pieces
   }
 
+  async openReader(): Promise<StagedReader> {
+    const pieces = this.#pieces
+    return {
+      read: async (position, maxBytes) => cut(pieces, position, maxBytes),
+      [Symbol.asyncDispose]: async () => {},
+    }
+  }
+
   async commit(digest: Digest): Promise<void> {
     this.#medium.reach('blob.synced')
     this.#medium.contents.set(digest, Buffer.concat(this.#pieces))
@@ -56,9 +66,20 @@ class MemoryDraft implements Draft {
   }
 }
 
+/** What is there of one piece at `position`. */
+function cut(pieces: readonly Buffer[], position: number, maxBytes: number): Uint8Array {
+  let start = 0
+  for (const piece of pieces) {
+    if (position < start + piece.length) return piece.subarray(position - start, position - start + maxBytes)
+    start += piece.length
+  }
+  return new Uint8Array(0)
+}
+
 class MemoryMedium implements BlobMedium {
   readonly contents = new Map<Digest, Buffer>()
   readonly partials = new Map<Digest, Buffer>()
+  readonly sparse = new Map<Digest, GrowingBytes>()
   readonly reach: ReachFaultPoint
 
   constructor(reach: ReachFaultPoint) {
@@ -77,13 +98,39 @@ class MemoryMedium implements BlobMedium {
     return this.partials.get(digest)?.length ?? 0
   }
 
+  async resumeSparse(digest: Digest): Promise<SparseDraft> {
+    const bytes = this.sparse.get(digest) ?? openGrowing(this.partials.get(digest))
+    this.partials.delete(digest)
+    this.sparse.set(digest, bytes)
+    const commit = (target: Digest, content: Buffer) => {
+      this.reach('blob.synced')
+      this.contents.set(target, content)
+      this.sparse.delete(digest)
+      this.reach('blob.renamed')
+    }
+    return new MemorySparseDraft(bytes, { commit, discard: () => this.sparse.delete(digest) })
+  }
+
+  async hasSparse(digest: Digest): Promise<boolean> {
+    return this.sparse.has(digest)
+  }
+
+  async openSparse(digest: Digest, range: ByteRange): Promise<BlobPieces | undefined> {
+    const content = this.sparse.get(digest)?.written ?? this.contents.get(digest)
+    return content && streamPieces(this.#stream(content, range))
+  }
+
   async findSize(digest: Digest): Promise<number | undefined> {
     return this.contents.get(digest)?.length
   }
 
-  async open(digest: Digest, { start, end }: ByteRange): Promise<Readable | undefined> {
+  async open(digest: Digest, range: ByteRange): Promise<Readable | undefined> {
     const content = this.contents.get(digest)
-    return content && Readable.from(this.#pieces(content, start, end), { objectMode: false, highWaterMark: READ_BYTES })
+    return content && this.#stream(content, range)
+  }
+
+  #stream(content: Buffer, { start, end }: ByteRange): Readable {
+    return Readable.from(this.#pieces(content, start, end), { objectMode: false, highWaterMark: READ_BYTES })
   }
 
   async remove(digest: Digest): Promise<void> {

@@ -10,8 +10,8 @@ import { FeedmeshError } from '../errors.ts'
 export class RecentlySealed {
   readonly #graceMs: number
   readonly #now: () => number
-  /** Time of the last sealing, oldest first. */
-  readonly #sealedAt = new Map<Digest, number>()
+  /** Time of the last sealing, oldest first, and how many of them may have a batch under way. */
+  readonly #sealedAt = new Map<Digest, { readonly at: number; readonly unsettled: number }>()
   readonly #removals = new Map<Digest, Promise<void>>()
 
   constructor(graceMs: number, now: () => number) {
@@ -25,8 +25,17 @@ export class RecentlySealed {
       await removal.catch(() => undefined) // Whoever removes it has been told.
     }
     this.#forgetOld()
+    const unsettled = this.#sealedAt.get(digest)?.unsettled ?? 0
     this.#sealedAt.delete(digest)
-    this.#sealedAt.set(digest, this.#now())
+    this.#sealedAt.set(digest, { at: this.#now(), unsettled: unsettled + 1 })
+  }
+
+  /** No batch that names what one sealing brought is under way any more. */
+  settle(digest: Digest): void {
+    const known = this.#sealedAt.get(digest)
+    if (known === undefined) return
+    if (known.unsettled <= 1) this.#sealedAt.delete(digest)
+    else this.#sealedAt.set(digest, { ...known, unsettled: known.unsettled - 1 })
   }
 
   isRecent(digest: Digest): boolean {
@@ -50,8 +59,8 @@ export class RecentlySealed {
 
   #forgetOld(): void {
     const oldest = this.#now() - this.#graceMs
-    for (const [digest, sealedAt] of this.#sealedAt) {
-      if (sealedAt > oldest) return
+    for (const [digest, { at }] of this.#sealedAt) {
+      if (at > oldest) return
       this.#sealedAt.delete(digest)
     }
   }

@@ -5,9 +5,11 @@ import { algorithmOf, type Digest, type DigestAlgorithm } from '../catalog/diges
 import { FeedmeshError } from '../errors.ts'
 import type { ReachFaultPoint } from '../fault-points.ts'
 import type { Draft } from './blob-medium.ts'
-import { MAX_INLINE_BYTES, type SealedBlob, type StagedBlob, type StageOptions } from './blobs.ts'
+import { MAX_INLINE_BYTES, type SealedBlob, type StagedBlob, type StagedReader, type StageOptions } from './blobs.ts'
 import { ContentHashes } from './content-hashes.ts'
 import { asStorageError } from './storage-errors.ts'
+
+export type FinishedDraft = Pick<Draft, 'commit' | 'discard'>
 
 export interface FinishedContent {
   readonly digest: Digest
@@ -16,7 +18,7 @@ export interface FinishedContent {
   readonly chunkList: Buffer | undefined
   /** The bytes of a blob of at most 64 KiB; the others are in the draft. */
   readonly inline: Buffer | undefined
-  readonly draft: Draft | undefined
+  readonly draft: FinishedDraft | undefined
 }
 
 export interface StagingHost {
@@ -104,6 +106,16 @@ export class StagedContent implements StagedBlob {
       if (this.#size > 0) await (await this.#spill()).keep()
       this.#end()
     })
+  }
+
+  /** From then on nothing is kept in memory. */
+  async openReader(): Promise<StagedReader | undefined> {
+    const draft = await this.#step('follow a blob', () => this.#spill())
+    try {
+      return await draft.openReader?.()
+    } catch (error) {
+      throw asStorageError(error, 'cannot follow a blob')
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -79,6 +79,8 @@ class Device implements AsyncDisposable {
     this.plan = plan
     this.#child = spawn('syncthing', ['serve', `--home=${plan.home}`, '--no-browser', '--no-upgrade', '--no-restart'], {
       stdio: 'ignore',
+      // It watches over a process of its own, which has to end with it.
+      detached: true,
       env: { ...process.env, STNOUPGRADE: '1' },
     })
   }
@@ -116,7 +118,7 @@ class Device implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#child.exitCode !== null) return
     const exited = once(this.#child, 'exit')
-    this.#child.kill('SIGKILL')
+    process.kill(-this.#child.pid!, 'SIGKILL')
     await exited
   }
 }

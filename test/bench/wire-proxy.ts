@@ -110,7 +110,7 @@ export class WireProxy implements AsyncDisposable {
     setTimeout(() => {
       if (to.destroyed || to.write(chunk)) from.resume()
       else to.once('drain', () => from.resume())
-    }, uplink.take(chunk.length) - performance.now())
+    }, Math.max(0, uplink.take(chunk.length) - performance.now()))
   }
 
   #note(direction: 'up' | 'down', bytes: number): void {

@@ -95,6 +95,10 @@ test('replication commands answer the documents that scripts rely on', async () 
     assert.ok(field in (replications[0] ?? {}), field)
   assert.equal((await json(['replication', 'show', id]))['id'], id)
   assert.equal((await json(['replication', 'edit', id, '--availability', 'on-demand']))['availability'], 'on-demand')
+  assert.equal((await json(['replication', 'edit', id, '--serve', 'none']))['serve'], 'none')
+  const shown = await feedmesh(['replication', 'show', id])
+  assert.match(shown.stdout, /serves +none: linked nodes only/)
+  assert.equal((await failure(['replication', 'edit', id, '--serve', 'everybody'])).code, 'BAD_INPUT')
   assert.equal((await json(['replication', 'pause', id]))['state'], 'paused')
   assert.equal((await json(['replication', 'resume', id]))['state'], 'ok')
   const plan = await json(['replication', 'plan', id])
@@ -109,7 +113,17 @@ test('replication commands answer the documents that scripts rely on', async () 
 test('every option of replication add reaches the node', async () => {
   server.operations.addFeed('tools')
   const link = ['replication', 'add', '--feed', 'tools=upstream', '--outgoing', '--mode', 'pull', '--token', '-']
-  const where = ['--url', 'http://hub.example:8624', '--availability', 'on-demand', '--deletes', 'keep', '--no-relay']
+  const where = [
+    '--url',
+    'http://hub.example:8624',
+    '--availability',
+    'on-demand',
+    '--deletes',
+    'keep',
+    '--no-relay',
+    '--serve',
+    'region',
+  ]
   const what = ['--include', 'a*', 'b*', '--exclude', '*-beta', '--every', '90s']
   const token = await feedmesh([...link, ...where, ...what], undefined, 'fmt1_from_stdin\n')
   assert.equal(token.exitCode, 0, token.stderr)
@@ -124,6 +138,7 @@ test('every option of replication add reaches the node', async () => {
     include: ['a*', 'b*'],
     exclude: ['*-beta'],
     deletes: 'keep',
+    serve: 'region',
     everyMs: 90_000,
     relay: false,
   })
@@ -133,6 +148,28 @@ test('every option of replication add reaches the node', async () => {
     server.operations.audit.at(-1)?.action ?? '',
     /"scope":\["@a\/\*"\],"mayExtend":true,"tokenExpiresInMs":604800000,"tokenUses":3/,
   )
+})
+
+test('limits reach the node as numbers, and can be taken away', async () => {
+  server.operations.addFeed('limited')
+  const { id } = server.operations.addReplicationOf('limited')
+  const edited = () => {
+    const [, sent = '{}'] = /^replication edit \S+ (.*)$/.exec(server.operations.audit.at(-1)?.action ?? '') ?? []
+    return JSON.parse(sent) as unknown
+  }
+  const edit = ['replication', 'edit', id]
+  await json([...edit, '--quota', '1.5GiB', '--pin', 'a*', 'b', '--max-rate', '20MB/s', '--window', '22:00-06:00'])
+  const limits = { window: '22:00-06:00', maxRate: 20_000_000, quotaBytes: 1.5 * 1024 ** 3, pins: ['a*', 'b'] }
+  assert.deepEqual(edited(), limits)
+  await json([...edit, '--quota', 'none', '--pin', '-', '--max-rate', 'none', '--window', 'always'])
+  assert.deepEqual(edited(), { window: null, maxRate: null, quotaBytes: null, pins: [] })
+  for (const wrong of [
+    ['--quota', '10'],
+    ['--quota', '10 GiB/s'],
+    ['--max-rate', '20MiB'],
+    ['--window', '22-6'],
+  ])
+    assert.equal((await failure([...edit, ...wrong])).code, 'BAD_INPUT', wrong.join(' '))
 })
 
 test('a run that was waited for exits with its outcome', async () => {

@@ -50,12 +50,17 @@ test('edit says whether a feed takes unsigned packages, where its type knows wha
   assert.equal(shown.unsigned, 'accept')
   assert.ok(actions().includes('feed edit pkgs accept'))
   assert.match((await feedmesh('edit', 'pkgs', '--unsigned', 'refuse')).stdout, /^pkgs refuses packages .* not signed/)
+  assert.match((await feedmesh('edit', 'pkgs', '--max-rate', '1MiB/s')).stdout, /at most 1\.0 MiB\/s each way/)
+  assert.match((await feedmesh('edit', 'pkgs', '--max-rate', 'none')).stdout, /as fast as the network allows/)
   const before = actions()
   for (const [args, why] of [
     [['create', 'other', '--type', 'debian', '--unsigned', 'refuse'], /--unsigned is for feeds of type rpm;/],
     [['edit', 'os', '--unsigned', 'refuse'], /--unsigned is for feeds of type rpm; .* of type debian/],
     [['edit', 'pkgs', '--unsigned', 'maybe'], /accept, refuse/],
-    [['edit', 'pkgs', '--unsigned', 'accept', '--index', 'own'], /say one of --index own\|replica and --unsigned/],
+    [
+      ['edit', 'pkgs', '--unsigned', 'accept', '--index', 'own'],
+      /say one of --index own\|replica, --unsigned accept\|refuse and --max-rate/,
+    ],
     [['edit', 'pkg', '--unsigned', 'accept'], /Did you mean pkgs\?/],
   ] as const) {
     const { exitCode, stderr } = await feedmesh(...args)

@@ -280,6 +280,7 @@ function testReading(open: Open): void {
     assert.equal(await under.blobs.find(absent), undefined)
     await assert.rejects(under.blobs.open(absent), { code: 'NOT_FOUND' })
     await assert.rejects(under.blobs.read(absent, 10), { code: 'NOT_FOUND' })
+    assert.deepEqual(await under.blobs.findSmall([absent]), [undefined])
     assert.equal(await under.blobs.verifyBlob(absent), 'missing')
     for (const size of [1_000, 100_000]) {
       const { digest } = await storeBytes(under, content(size))

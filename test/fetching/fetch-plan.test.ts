@@ -5,32 +5,10 @@ import { test } from 'node:test'
 import { FeedmeshError } from '../../src/errors.ts'
 import type { FetchPeer } from '../../src/fetching/fetch-peers.ts'
 import { FetchPlan } from '../../src/fetching/fetch-plan.ts'
-import type { PlannedBlob } from '../../src/fetching/parts.ts'
 import { PeerMemory } from '../../src/fetching/peer-memory.ts'
 import { comesBefore, hashText } from '../../src/fetching/rendezvous.ts'
 import type { PlannedRequest } from '../../src/fetching/requests.ts'
-
-const MIB = 1024 * 1024
-const OWN = { id: 'own', site: 'here', region: 'europe' }
-
-function peer(id: string, more: Partial<FetchPeer> = {}): FetchPeer {
-  return { id, site: 'there', region: 'asia', isConnected: true, rttMs: 10, holds: 'all', ...more }
-}
-
-function blob(digest: string, more: Partial<PlannedBlob> = {}): PlannedBlob {
-  return { digest, size: 10 * MIB, ...more }
-}
-
-function openPlan(peers: readonly FetchPeer[], blobs: readonly PlannedBlob[], memory = new PeerMemory(), own = OWN) {
-  const plan = new FetchPlan({ own, memory, smallBytes: 64 * 1024 })
-  for (const one of peers) plan.addPeer(one, 0)
-  plan.want(blobs)
-  return plan
-}
-
-const refused = (message: string) => new FeedmeshError('NOT_FOUND', message)
-const broken = new FeedmeshError('PEER_UNREACHABLE', 'it broke')
-const lie = new FeedmeshError('PEER_INVALID', 'wrong bytes')
+import { blob, broken, lie, MIB, OWN, openPlan, peer, refused } from './opened-plan.ts'
 
 test('peers of the same site are asked first, then of the region, then the rest, whatever their speed', () => {
   const near = peer('near', { site: 'here', region: 'europe', rttMs: 500 })

@@ -186,7 +186,7 @@ for (let seed = 1; seed <= SEEDS; seed += 1) {
       `${world.events} events; fetched twice: ${((extra / served.length / needed) * 100).toFixed(1)} % of a copy a node, ${((thrown / served.length / needed) * 100).toFixed(1)} % because it was wrong; reruns ${served.reduce((sum, { reruns }) => sum + reruns, 0)}`,
     )
     // A neighbour that died, lied or did nothing with its part of it costs the site another copy of that.
-    assert.ok(egressPerSite <= 2.5, `${egressPerSite}`)
+    assert.ok(egressPerSite <= 1.3, `${egressPerSite}`)
     for (const { kept, thrown: wrong, about } of served) assert.equal(kept - wrong, needed, about.id)
   })
 }

@@ -73,7 +73,7 @@ function syncRequests(feedId: Uint8Array, stateRoot: Uint8Array): SyncRequest[] 
 }
 
 function blobGet(feedId: Uint8Array, change: Partial<Extract<BlobRequest, { kind: 'get' }>> = {}): BlobRequest {
-  return { kind: 'get', feedId, unit: 'left', key: 'v/1.0.0', digest: DIGEST, offset: 0, ...change }
+  return { kind: 'get', feedId, unit: 'left', key: 'v/1.0.0', digest: DIGEST, offset: 0, length: null, ...change }
 }
 
 function replyOf(shape: typeof syncReply | typeof blobReply, bytes: Buffer): { kind: string; code?: string } {

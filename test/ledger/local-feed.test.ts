@@ -10,6 +10,7 @@ const FEED: LocalFeedRecord = {
   maxFileBytes: 1000,
   createdAt: 1_700_000_000_000,
   unsigned: 'accept',
+  maxRate: 0,
 }
 /** As it is stored in data folders. */
 const STORED = Buffer.from(

@@ -8,6 +8,7 @@ import { blobReply, blobRequest } from '../../protocols/mesh/blob/messages.ts'
 import { bulkOpening, bulkReply, bulkRequest } from '../../protocols/mesh/bulk/messages.ts'
 import { FrameReader } from '../../protocols/mesh/frames.ts'
 import { helloShape, linkReply, linkRequest, transcriptShape } from '../../protocols/mesh/link/messages.ts'
+import { nearbyReply, nearbyRequest } from '../../protocols/mesh/nearby/messages.ts'
 import { syncReply, syncRequest } from '../../protocols/mesh/sync/messages.ts'
 import { decodeNode } from '../../protocols/mesh/sync/node-form.ts'
 import { decodeSegment } from '../../protocols/mesh/sync/segments.ts'
@@ -142,6 +143,8 @@ const SHAPES: Readonly<Record<string, readonly [shape: unknown, seeds: readonly 
   'link request': [linkRequest, seedsOf('cbor', 'link-request')],
   'link reply': [linkReply, seedsOf('cbor', 'link-reply')],
   'blob request': [blobRequest, seedsOf('cbor', 'blob-request')],
+  'nearby request': [nearbyRequest, seedsOf('cbor', 'nearby-request')],
+  'nearby reply': [nearbyReply, seedsOf('cbor', 'nearby-reply')],
   'bulk request': [bulkRequest, seedsOf('cbor', 'bulk-request')],
   'bulk reply': [bulkReply, seedsOf('cbor', 'bulk-reply')],
   'bulk opening': [bulkOpening, seedsOf('cbor', 'bulk-opening')],

@@ -9,6 +9,7 @@ import { blobReply, blobRequest } from '../../protocols/mesh/blob/messages.ts'
 import { bulkOpening, bulkReply, bulkRequest } from '../../protocols/mesh/bulk/messages.ts'
 import { errorReply } from '../../protocols/mesh/exchange.ts'
 import { helloShape, linkReply, linkRequest, transcriptShape } from '../../protocols/mesh/link/messages.ts'
+import { nearbyReply, nearbyRequest } from '../../protocols/mesh/nearby/messages.ts'
 import { syncReply, syncRequest } from '../../protocols/mesh/sync/messages.ts'
 import type { ShapeForm } from '../../src/catalog/cbor.ts'
 import { charterShape } from '../../src/catalog/charter.ts'
@@ -20,7 +21,10 @@ import { joinCodeShape, tokenShape } from '../../src/catalog/token.ts'
 import { readSchemas, renderForm } from '../support/cddl.ts'
 
 const MESH = resolve(import.meta.dirname, '../../protocols/mesh')
-const FILES = ['objects.cddl', ...['link', 'sync', 'blob', 'announce', 'bulk'].map((name) => `${name}/messages.cddl`)]
+const FILES = [
+  'objects.cddl',
+  ...['link', 'sync', 'blob', 'announce', 'bulk', 'nearby'].map((name) => `${name}/messages.cddl`),
+]
 
 const SHAPES: Readonly<Record<string, { readonly form: ShapeForm }>> = {
   envelope: envelopeShape,
@@ -42,6 +46,8 @@ const SHAPES: Readonly<Record<string, { readonly form: ShapeForm }>> = {
   'blob-request': blobRequest,
   'blob-reply': blobReply,
   announcement,
+  'nearby-request': nearbyRequest,
+  'nearby-reply': nearbyReply,
   'bulk-request': bulkRequest,
   'bulk-reply': bulkReply,
   'bulk-opening': bulkOpening,

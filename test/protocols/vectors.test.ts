@@ -13,6 +13,7 @@ import {
   linkRequest,
   transcriptShape,
 } from '../../protocols/mesh/link/messages.ts'
+import { nearbyReply, nearbyRequest } from '../../protocols/mesh/nearby/messages.ts'
 import { syncReply, syncRequest } from '../../protocols/mesh/sync/messages.ts'
 import { decodeNode } from '../../protocols/mesh/sync/node-form.ts'
 import { decodeSegment } from '../../protocols/mesh/sync/segments.ts'
@@ -51,6 +52,8 @@ const SHAPES: Readonly<Record<string, Shape<never>>> = {
   'blob-request': blobRequest,
   'blob-reply': blobReply,
   announcement,
+  'nearby-request': nearbyRequest,
+  'nearby-reply': nearbyReply,
   'bulk-request': bulkRequest,
   'bulk-reply': bulkReply,
   'bulk-opening': bulkOpening,

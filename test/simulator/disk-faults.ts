@@ -54,6 +54,7 @@ export class DiskFaults {
       const image = node.image.copy()
       image.records.apply([{ type: 'put', key: keys.fact(RESTORED_FACT), value: Uint8Array.of(1) }])
       image.partials.clear()
+      image.sparse.clear()
       this.#backups.set(node, image)
     })
   }

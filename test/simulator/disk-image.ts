@@ -90,16 +90,23 @@ export interface Partial {
   synced: number
 }
 
+function copyDrafts(from: ReadonlyMap<Digest, Partial> = new Map()): Map<Digest, Partial> {
+  return new Map([...from].map(([digest, partial]) => [digest, { ...partial }]))
+}
+
 export class DiskImage {
   records: SortedBytes
   readonly files: Map<Digest, Buffer>
   readonly partials: Map<Digest, Partial>
+  /** The same, written in any order. */
+  readonly sparse: Map<Digest, Partial>
   floor: ReadonlyMap<FeedId, FloorOrder>
 
   constructor(from?: DiskImage) {
     this.records = from?.records.copy() ?? new SortedBytes()
     this.files = new Map(from?.files)
-    this.partials = new Map([...(from?.partials ?? [])].map(([digest, partial]) => [digest, { ...partial }]))
+    this.partials = copyDrafts(from?.partials)
+    this.sparse = copyDrafts(from?.sparse)
     this.floor = from?.floor ?? new Map()
   }
 

@@ -9,8 +9,9 @@ import { FeedmeshError } from '../../src/errors.ts'
 import type { ReachFaultPoint } from '../../src/fault-points.ts'
 import { type FloorOrder, MemoryFloor } from '../../src/ledger/floor.ts'
 import type { SetTimer } from '../../src/network/timers.ts'
-import { type BlobMedium, type Draft, READ_BYTES } from '../../src/store/blob-medium.ts'
-import type { ByteRange } from '../../src/store/blobs.ts'
+import { type BlobMedium, type Draft, READ_BYTES, type SparseDraft } from '../../src/store/blob-medium.ts'
+import { streamPieces } from '../../src/store/blob-reading.ts'
+import type { BlobPieces, ByteRange } from '../../src/store/blobs.ts'
 import type { KeyRange, Records, ScanOptions, Write } from '../../src/store/records.ts'
 import type { Random } from '../support/random.ts'
 import type { DiskImage, Entry } from './disk-image.ts'
@@ -68,10 +69,12 @@ export class Disk {
     for (const step of this.#steps.splice(0).slice(0, done)) step.apply()
     if (kind === 'kill') return
     for (const undo of this.unsynced.splice(0).reverse()) undo()
-    for (const [digest, partial] of this.image.partials) {
-      const kept = partial.synced + this.port.random.below(partial.bytes.length - partial.synced + 1)
-      if (kept === 0) this.image.partials.delete(digest)
-      else this.image.partials.set(digest, { bytes: partial.bytes.subarray(0, kept), synced: kept })
+    for (const drafts of [this.image.partials, this.image.sparse]) {
+      for (const [digest, partial] of drafts) {
+        const kept = partial.synced + this.port.random.below(partial.bytes.length - partial.synced + 1)
+        if (kept === 0) drafts.delete(digest)
+        else drafts.set(digest, { bytes: partial.bytes.subarray(0, kept), synced: kept })
+      }
     }
   }
 
@@ -229,6 +232,58 @@ class SimulatedDraft implements Draft {
   }
 }
 
+/** Takes over what a draft in order has left; after a power cut none of its bytes is certain before it was kept. */
+class SimulatedSparseDraft implements SparseDraft {
+  readonly initialSize: number
+  readonly #disk: Disk
+  readonly #digest: Digest
+  #bytes: Buffer
+
+  constructor(disk: Disk, digest: Digest) {
+    this.#disk = disk
+    this.#digest = digest
+    this.#bytes = disk.image.sparse.get(digest)?.bytes ?? disk.image.partials.get(digest)?.bytes ?? Buffer.alloc(0)
+    this.initialSize = this.#bytes.length
+    disk.image.partials.delete(digest)
+    this.#set(0)
+  }
+
+  #set(synced: number): void {
+    this.#disk.image.sparse.set(this.#digest, { bytes: this.#bytes, synced })
+  }
+
+  async write(position: number, bytes: Uint8Array): Promise<void> {
+    await this.#disk.read(() => undefined)
+    const grown = Buffer.alloc(Math.max(this.#bytes.length, position + bytes.length))
+    grown.set(this.#bytes)
+    grown.set(bytes, position)
+    this.#bytes = grown
+    this.#set(0)
+  }
+
+  async *read({ start, end }: ByteRange): AsyncGenerator<Uint8Array> {
+    const piece = await this.#disk.read(() => this.#bytes.subarray(start, end))
+    if (piece.length > 0) yield piece
+  }
+
+  async commit(digest: Digest): Promise<void> {
+    const { image, port } = this.#disk
+    await this.#disk.write(() => {
+      image.files.set(digest, this.#bytes)
+      image.sparse.delete(this.#digest)
+    })
+    port.reach('blob.renamed')
+  }
+
+  async keep(): Promise<void> {
+    await this.#disk.write(() => this.#set(this.#bytes.length))
+  }
+
+  async discard(): Promise<void> {
+    this.#disk.image.sparse.delete(this.#digest)
+  }
+}
+
 export class SimulatedMedium implements BlobMedium {
   readonly #disk: Disk
 
@@ -246,6 +301,20 @@ export class SimulatedMedium implements BlobMedium {
 
   async partialSize(digest: Digest): Promise<number> {
     return await this.#disk.read(() => this.#disk.image.partials.get(digest)?.bytes.length ?? 0)
+  }
+
+  async resumeSparse(digest: Digest): Promise<SparseDraft> {
+    return new SimulatedSparseDraft(this.#disk, digest)
+  }
+
+  async hasSparse(digest: Digest): Promise<boolean> {
+    return await this.#disk.read(() => this.#disk.image.sparse.has(digest))
+  }
+
+  async openSparse(digest: Digest, { start, end }: ByteRange): Promise<BlobPieces | undefined> {
+    const { image } = this.#disk
+    const content = await this.#disk.read(() => image.sparse.get(digest)?.bytes ?? image.files.get(digest))
+    return content && streamPieces(Readable.from(piecesOf(content, start, end), { objectMode: false }))
   }
 
   async findSize(digest: Digest): Promise<number | undefined> {

@@ -93,8 +93,8 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'what is kept of a blob is taken up one byte too early',
     file: 'src/replication/blob-fetch.ts',
-    find: 'requestOf(assembly.wanted, offset)',
-    replace: 'requestOf(assembly.wanted, Math.max(0, offset - 1))',
+    find: 'const from = part.start + offset',
+    replace: 'const from = Math.max(0, part.start + offset - 1)',
     faults: ['connection reset', 'killed', 'pair cut'],
     options: { maxContentBytes: 1_000_000, bandwidth: 50 },
     seeds: 20,
@@ -143,9 +143,8 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'a poll that failed is the last one',
     file: 'src/replication/replicator.ts',
-    find: '    this.#scheduleNext(link)\n    this.#inBackground(this.#pull(link, { trigger, signal: this.#stopping.signal }))',
-    replace:
-      '    this.#nextPoll.set(link.id, Number.POSITIVE_INFINITY)\n    this.#inBackground(this.#pull(link, { trigger, signal: this.#stopping.signal }))',
+    find: 'opens not all that wait for it begin at once.\n    this.#scheduleNext(link)',
+    replace: 'opens not all that wait for it begin at once.\n    this.#nextPoll.set(link.id, Number.POSITIVE_INFINITY)',
     faults: ['announcement lost', 'disk error', 'disk full', 'peer stalls in a stream'],
     seeds: 40,
   },

@@ -223,6 +223,7 @@ export class SimNode {
       book,
       registry: ledger.registry,
       fetcher: node.replication.fetcher,
+      blobs,
       stopping: process.stopping.signal,
       setTimer,
     })

@@ -4,10 +4,12 @@ import path from 'node:path'
 import { describe, it } from 'node:test'
 import type { Digest } from '../../src/catalog/digest.ts'
 import type { FaultPoint, ReachFaultPoint } from '../../src/fault-points.ts'
+import { CHUNK_BYTES } from '../../src/store/blobs.ts'
 import { openFileBlobs } from '../../src/store/file-blobs.ts'
 import { MAX_PARTIAL_AGE_MS } from '../../src/store/file-medium.ts'
 import { createMemoryRecords } from '../../src/store/memory-records.ts'
 import type { Records } from '../../src/store/records.ts'
+import { chunkOf, stageOf, testBlobChunks } from '../conformance/blob-chunks.ts'
 import { testBlobs } from '../conformance/blobs.ts'
 import { type BlobsUnderTest, content, digestOf, readAll, storeBytes } from './contents.ts'
 import { openLevelIn, openTemporaryFolder } from './level-folder.ts'
@@ -44,6 +46,7 @@ async function openFiles(
 const inMemory = async () => createMemoryRecords()
 
 testBlobs('files beside LevelDB', () => openFiles((folder) => openLevelIn(folder)))
+testBlobChunks('files', () => openFiles(inMemory))
 
 describe('files of blobs', () => {
   it('are opened again with all that was stored', async () => {
@@ -74,13 +77,15 @@ describe('files of blobs', () => {
     const staging = path.join(under.folder, 'staging')
     const nowMs = Date.now()
     const fresh = `partial-${digestOf(content(1)).replace(':', '-')}`
+    const chunks = `chunks-${digestOf(content(3)).replace(':', '-')}`
     const old = `partial-${digestOf(content(2)).replace(':', '-')}`
-    for (const name of [fresh, old, 'partial-nonsense', 'abandoned']) await writeFile(path.join(staging, name), 'bytes')
+    for (const name of [fresh, chunks, old, 'partial-nonsense', 'abandoned'])
+      await writeFile(path.join(staging, name), 'bytes')
     await mkdir(path.join(staging, 'folder'))
     await utimes(path.join(staging, old), new Date(nowMs), new Date(nowMs - MAX_PARTIAL_AGE_MS - 60_000))
     await utimes(path.join(staging, fresh), new Date(nowMs), new Date(nowMs - MAX_PARTIAL_AGE_MS + 60_000))
     const reopened = await openFileBlobs({ directory: under.folder, records: under.records, now: () => nowMs })
-    assert.deepEqual(await under.stagingFiles(), [fresh])
+    assert.deepEqual(await under.stagingFiles(), [chunks, fresh])
     assert.equal(await reopened.partialSize(digestOf(content(1))), 5)
   })
 
@@ -138,6 +143,64 @@ describe('files of blobs', () => {
       failing = false
       const { digest } = await storeBytes(under, content(300_000))
       assert.equal(await under.blobs.verifyBlob(digest), 'ok')
+    })
+  }
+
+  it('by chunks are verified anew when they are opened again, and what is damaged does not count', async () => {
+    await using under = await openFiles(inMemory)
+    const options = stageOf(content(3 * CHUNK_BYTES))
+    // As after a kill: nobody has let go of it.
+    const killed = await under.blobs.stageChunks(options)
+    for (const index of [0, 1, 2]) {
+      await killed.write(index, chunkOf(content(3 * CHUNK_BYTES), index))
+      if (index < 2) await killed.verify(index)
+    }
+    const [draft] = await under.stagingFiles()
+    assert.equal(draft, `chunks-${options.digest.replace(':', '-')}`)
+    {
+      await using file = await open(path.join(under.folder, 'staging', draft), 'r+')
+      await file.write(Buffer.from([0x55]), 0, 1, 5)
+    }
+    const reopened = await openFileBlobs({ directory: under.folder, records: under.records })
+    assert.equal(await reopened.hasKeptChunks(options.digest), true)
+    await using staged = await reopened.stageChunks(options)
+    assert.deepEqual(
+      [0, 1, 2].map((index) => staged.isVerified(index)),
+      [false, true, true],
+    )
+    assert.equal(await reopened.openVerified(options.digest, { start: 0, end: 10 }), undefined)
+    await staged.write(0, chunkOf(content(3 * CHUNK_BYTES), 0))
+    await staged.verify(0)
+    await under.records.write((await staged.seal()).writes)
+    assert.equal(await reopened.verifyBlob(options.digest), 'ok')
+    assert.deepEqual(await under.stagingFiles(), [])
+    await killed[Symbol.asyncDispose]()
+  })
+
+  for (const point of ['blob.writing', 'blob.chunk', 'blob.written', 'blob.synced', 'blob.renamed'] as const) {
+    it(`by chunks leave nothing visible and nothing unverified to be given when a step fails at ${point}`, async () => {
+      let failing = true
+      const reach = (reached: FaultPoint) => {
+        if (failing && reached === point) throw new Error('injected')
+      }
+      await using under = await openFiles(inMemory, reach)
+      const bytes = content(3 * CHUNK_BYTES)
+      const options = stageOf(bytes)
+      const store = async () => {
+        await using staged = await under.blobs.stageChunks(options)
+        for (const index of [1, 0, 2]) {
+          await staged.write(index, chunkOf(bytes, index))
+          await staged.verify(index)
+        }
+        await under.records.write((await staged.seal()).writes)
+      }
+      await assert.rejects(store(), /injected/)
+      assert.deepEqual(await under.stagingFiles(), [])
+      assert.equal(await under.blobs.verifyBlob(options.digest), 'missing')
+      assert.equal(await under.blobs.openVerified(options.digest, { start: 0, end: 1 }), undefined)
+      failing = false
+      await store()
+      assert.equal(await under.blobs.verifyBlob(options.digest), 'ok')
     })
   }
 

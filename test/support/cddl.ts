@@ -146,7 +146,7 @@ class Parser {
     if (token === '{') return { name: '', form: this.#map(rule, isSkim) }
     if (token === '[') return { name: '', form: this.#list(rule, isSkim) }
     if (token === '&(') return { name: '', form: this.#words() }
-    if (token === 'null') return { name: '', form: 'null' }
+    if (token === 'null' || token === 'bool') return { name: '', form: token }
     if (token === 'uint' || token === 'bstr' || token === 'tstr') return { name: '', form: this.#limited(token) }
     if (/^\d+$/.test(token)) {
       if (!this.#accept('..')) return { name: '', form: `literal ${token}` }

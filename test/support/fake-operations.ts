@@ -137,8 +137,8 @@ export class FakeOperations implements NodeOperations {
 
   async editFeed(name: string, { unsigned }: FeedChanges, actor: Actor) {
     const stored = this.#get(name)
-    verifyHasSignatures(this.feedTypes, stored.feed.type)
-    this.#feeds.set(name, { ...stored, unsigned })
+    if (unsigned !== undefined) verifyHasSignatures(this.feedTypes, stored.feed.type)
+    if (unsigned !== undefined) this.#feeds.set(name, { ...stored, unsigned })
     this.#note(actor, `feed edit ${name} ${unsigned}`)
     return summarizeFeed(this.#get(name))
   }
@@ -259,8 +259,17 @@ export class FakeOperations implements NodeOperations {
     if (wanted.url === 'http://lost.example')
       throw new FeedmeshError('PEER_UNREACHABLE', 'nothing answers at http://lost.example')
     const feeds = wanted.feeds.map(({ local, remote }) => ({ local, remote: remote ?? null }))
-    const { communication, mode, availability = 'full' } = wanted
-    const changes = { feeds, communication, mode, availability, peer: null, state: 'waiting', links: [] } as const
+    const { communication, mode, availability = 'full', serve = 'site' } = wanted
+    const changes = {
+      feeds,
+      communication,
+      mode,
+      availability,
+      serve,
+      peer: null,
+      state: 'waiting',
+      links: [],
+    } as const
     const { id } = this.addReplicationOf(wanted.feeds[0]?.local ?? '', changes)
     this.#note(actor, `replication add ${JSON.stringify(wanted)}`)
     return wanted.token === 'new' ? { id, token: 'fmt1_secret', joinCode: 'fmj1_good' } : { id }
@@ -278,7 +287,8 @@ export class FakeOperations implements NodeOperations {
 
   async editReplication(id: string, changes: Parameters<NodeOperations['editReplication']>[1], actor: Actor) {
     const current = await this.showReplication(id)
-    this.replications.set(id, { ...current, availability: changes.availability ?? current.availability })
+    const { availability = current.availability, serve = current.serve } = changes
+    this.replications.set(id, { ...current, availability, serve })
     this.#note(actor, `replication edit ${id} ${JSON.stringify(changes)}`)
   }
 

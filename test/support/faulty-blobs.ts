@@ -1,7 +1,14 @@
 /** A blob store whose n-th operation fails; the steps of a staging count as operations too. */
 
 import type { Digest } from '../../src/catalog/digest.ts'
-import type { BlobStore, ByteRange, StagedBlob, StageOptions } from '../../src/store/blobs.ts'
+import type {
+  BlobStore,
+  ByteRange,
+  ChunkStageOptions,
+  StagedBlob,
+  StagedChunks,
+  StageOptions,
+} from '../../src/store/blobs.ts'
 import { FailureCounter, type FailureMode } from './faulty-records.ts'
 
 export interface FaultyBlobs extends BlobStore {
@@ -22,6 +29,29 @@ function faultyStaging(staged: StagedBlob, counter: FailureCounter): StagedBlob 
     async seal(expected?: Digest) {
       counter.count('write')
       return staged.seal(expected)
+    },
+    async keep() {
+      counter.count('write')
+      return staged.keep()
+    },
+    [Symbol.asyncDispose]: () => staged[Symbol.asyncDispose](),
+  }
+}
+
+function faultyChunks(staged: StagedChunks, counter: FailureCounter): StagedChunks {
+  return {
+    count: staged.count,
+    isVerified: (index) => staged.isVerified(index),
+    heldOf: (index) => staged.heldOf(index),
+    forget: (index) => staged.forget(index),
+    async write(index: number, bytes: Uint8Array) {
+      counter.count('write')
+      return staged.write(index, bytes)
+    },
+    verify: (index) => staged.verify(index),
+    async seal() {
+      counter.count('write')
+      return staged.seal()
     },
     async keep() {
       counter.count('write')
@@ -63,6 +93,10 @@ export function failNth(blobs: BlobStore, n: number, error: Error, mode: Failure
       counter.count('read')
       return blobs.openPieces(digest, range)
     },
+    async findSmall(digests: readonly Digest[]) {
+      counter.count('read')
+      return blobs.findSmall(digests)
+    },
     async read(digest: Digest, maxBytes: number) {
       counter.count('read')
       return blobs.read(digest, maxBytes)
@@ -75,6 +109,18 @@ export function failNth(blobs: BlobStore, n: number, error: Error, mode: Failure
       counter.count('read')
       return blobs.partialSize(digest)
     },
+    async stageChunks(options: ChunkStageOptions) {
+      counter.count('write')
+      return faultyChunks(await blobs.stageChunks(options), counter)
+    },
+    async hasKeptChunks(digest: Digest) {
+      counter.count('read')
+      return blobs.hasKeptChunks(digest)
+    },
+    async openVerified(digest: Digest, range: ByteRange) {
+      counter.count('read')
+      return blobs.openVerified(digest, range)
+    },
     async verifyBlob(digest: Digest, signal?: AbortSignal) {
       counter.count('read')
       return blobs.verifyBlob(digest, signal)
@@ -83,6 +129,7 @@ export function failNth(blobs: BlobStore, n: number, error: Error, mode: Failure
       counter.count('write')
       return blobs.remove(digest)
     },
+    settle: (digest: Digest) => blobs.settle(digest),
     async readmit(digest: Digest) {
       counter.count('write')
       return blobs.readmit(digest)

@@ -5,7 +5,7 @@ import type { ProgressRule } from '../../protocols/mesh/progress.ts'
 import { answerSync, type SyncSource } from '../../protocols/mesh/sync/answerer.ts'
 import { type SyncReply, type SyncRequest } from '../../protocols/mesh/sync/messages.ts'
 import type { FeedId } from '../../src/catalog/charter.ts'
-import type { ReplicationMode } from '../../src/catalog/policy.ts'
+import type { Place, ReplicationMode } from '../../src/catalog/policy.ts'
 import { FeedmeshError } from '../../src/errors.ts'
 import { noFaults, type ReachFaultPoint } from '../../src/fault-points.ts'
 import type { RowDraft } from '../../src/feeds/feed.ts'
@@ -23,10 +23,11 @@ import { Linking } from '../../src/operations/linking.ts'
 import { ReplicationOperations } from '../../src/operations/replication-operations.ts'
 import { Announcer } from '../../src/replication/announcer.ts'
 import { BlobFetcher } from '../../src/replication/blob-fetcher.ts'
-import { serveBlobs } from '../../src/replication/blob-source.ts'
+import { type BlobSourceStores, serveBlobs } from '../../src/replication/blob-source.ts'
 import { Book } from '../../src/replication/book.ts'
 import { CatchUp } from '../../src/replication/catch-up.ts'
 import { listServers } from '../../src/replication/feed-servers.ts'
+import { NOT_HERE } from '../../src/replication/guard.ts'
 import { LinkAnswerer } from '../../src/replication/link-answerer.ts'
 import { LinkAsker } from '../../src/replication/link-asker.ts'
 import { LinkPolicy } from '../../src/replication/link-policy.ts'
@@ -40,6 +41,7 @@ import type { BlobStore } from '../../src/store/blobs.ts'
 import { createMemoryBlobs } from '../../src/store/memory-blobs.ts'
 import { createMemoryRecords } from '../../src/store/memory-records.ts'
 import type { Records } from '../../src/store/records.ts'
+import { createMemoryNeighbourhood } from './memory-neighbourhood.ts'
 
 const START = Date.parse('2026-01-01T00:00:00Z')
 const ACTOR = { name: 'test', from: 'test' }
@@ -60,6 +62,10 @@ export interface MeshNodeOptions {
   readonly isAnnouncing?: boolean
   /** Whether a restored node signs only after it has caught up, as in production. */
   readonly catchesUp?: boolean
+  /** Where the node says it is; one that says so looks for neighbours, too. */
+  readonly place?: Place
+  /** In place of that: whether it does. */
+  readonly hasNeighbours?: boolean
   /** What the node takes from its surroundings, where a test decides it. */
   readonly ports?: Partial<NodePorts>
 }
@@ -140,7 +146,8 @@ async function openParts(network: MemoryNetwork, options: MeshNodeOptions, stack
   const opened = stack.use(network.openHost(identity))
   const host: MeshHost = options.ports?.wrapHost?.(opened) ?? opened
   const runs = await RunLog.open(records, now)
-  const policy = new LinkPolicy({ book, registry: ledger.registry, presence, signer, now, randomBytes })
+  const place = options.place ?? { site: '', region: '' }
+  const policy = new LinkPolicy({ book, registry: ledger.registry, presence, signer, now, randomBytes, place })
   return {
     ...surroundings,
     log,
@@ -155,16 +162,20 @@ async function openParts(network: MemoryNetwork, options: MeshNodeOptions, stack
     runs,
     policy,
     catchUp,
+    place,
+    hasNeighbours: options.hasNeighbours ?? options.place !== undefined,
   }
 }
 
 function createReplication(parts: Parts, stack: AsyncDisposableStack) {
   const { identity, now, reach, log, records, blobs, floor, presence, ledger, host, book, runs, policy, catchUp } =
     parts
-  const { elapsedMs, setTimer, random, randomBytes, progress } = parts
-  const hello = { software: 'feedmesh/test', instance: randomBytes(16), site: '', region: '', now, randomBytes }
+  const { elapsedMs, setTimer, random, randomBytes, progress, place } = parts
+  const hello = { software: 'feedmesh/test', instance: randomBytes(16), ...place, now, randomBytes }
   const asker = new LinkAsker({ host, hello, presence, publicKey: identity.publicKey })
-  const fetcher = new BlobFetcher({ host, records, blobs, reach, hello, presence, ...progress })
+  const nearby = parts.hasNeighbours ? stack.use(createMemoryNeighbourhood({ ...parts, asker })) : undefined
+  const near = nearby === undefined ? {} : { nearby }
+  const fetcher = new BlobFetcher({ host, records, blobs, reach, hello, presence, ...progress, ...near })
   const isOwn = (feedId: FeedId) => ledger.registry.localById(feedId) !== undefined
   const itemName = (_type: string, unit: string, key: string) => `${unit} ${key}`
   const streams = stack.use(new SyncStreams({ host, ...progress }))
@@ -204,7 +215,7 @@ function createReplication(parts: Parts, stack: AsyncDisposableStack) {
   const announcer = stack.use(
     new Announcer({ host, ledger, book, policy, floor, log, setTimer, now, onNews: (link) => replicator.onNews(link) }),
   )
-  return { hello, asker, fetcher, puller, replicator, operations, announcer }
+  return { hello, asker, fetcher, puller, replicator, operations, announcer, nearby }
 }
 
 type Replication = ReturnType<typeof createReplication>
@@ -215,12 +226,18 @@ export interface Refusal {
   readonly error: FeedmeshError
 }
 
+const NOTHING_THROUGH: NonNullable<BlobSourceStores['through']> = {
+  openPieces: () => Promise.reject(new FeedmeshError('NOT_FOUND', NOT_HERE)),
+}
+
 export class MeshNode implements AsyncDisposable {
   readonly parts: Parts
   readonly replication: Replication
   readonly refusals: Refusal[] = []
   /** Set to answer something else than the truth. */
   answerSync: AnswerSync = answerSync
+  /** Set to get for peers what is not here. */
+  through: BlobSourceStores['through']
   /** Set to take over every stream on which a peer asks for blobs. */
   answerBlobs: Parameters<MeshHost['handle']>[2] | undefined
   readonly #stack: AsyncDisposableStack
@@ -266,7 +283,10 @@ export class MeshNode implements AsyncDisposable {
       onRefused: (peer, error) => this.refusals.push({ peer, error }),
       onPoke: (link) => replicator.onPoke(link),
     }).serve()
-    await serveBlobs(this.#interceptedHost(), policy, { registry, blobs })
+    const through: BlobSourceStores['through'] = {
+      openPieces: (...asked) => (this.through ?? NOTHING_THROUGH).openPieces(...asked),
+    }
+    await serveBlobs(this.#interceptedHost(), policy, { registry, blobs, through })
     await serveSync(host, policy, source, (...asked) => this.answerSync(...asked))
   }
 
@@ -339,6 +359,7 @@ export async function openMeshNode(network: MemoryNetwork, options: MeshNodeOpti
   const node = new MeshNode(parts, replication, stack.move())
   await node.serve()
   if (options.isAnnouncing === true) await replication.announcer.start()
+  await replication.nearby?.start()
   if (options.isAutomatic === true) replication.replicator.start()
   return node
 }

@@ -2,7 +2,7 @@
 
 import type { Digest } from '../../src/catalog/digest.ts'
 import { FeedmeshError } from '../../src/errors.ts'
-import type { BlobStore, StageOptions } from '../../src/store/blobs.ts'
+import type { BlobStore, ChunkStageOptions, StageOptions } from '../../src/store/blobs.ts'
 import { createMemoryBlobs } from '../../src/store/memory-blobs.ts'
 import { createMemoryRecords } from '../../src/store/memory-records.ts'
 import type { KeyRange, Records, ScanOptions, Write } from '../../src/store/records.ts'
@@ -84,6 +84,9 @@ class SwitchedBlobs implements BlobStore {
   open(...wanted: Parameters<BlobStore['open']>) {
     return this.target.open(...wanted)
   }
+  findSmall(digests: readonly Digest[]) {
+    return this.target.findSmall(digests)
+  }
   read(digest: Digest, maxBytes: number) {
     return this.target.read(digest, maxBytes)
   }
@@ -93,11 +96,23 @@ class SwitchedBlobs implements BlobStore {
   partialSize(digest: Digest) {
     return this.target.partialSize(digest)
   }
+  stageChunks(options: ChunkStageOptions) {
+    return this.target.stageChunks(options)
+  }
+  hasKeptChunks(digest: Digest) {
+    return this.target.hasKeptChunks(digest)
+  }
+  openVerified(...wanted: Parameters<BlobStore['openVerified']>) {
+    return this.target.openVerified(...wanted)
+  }
   verifyBlob(...wanted: Parameters<BlobStore['verifyBlob']>) {
     return this.target.verifyBlob(...wanted)
   }
   remove(digest: Digest) {
     return this.target.remove(digest)
+  }
+  settle(digest: Digest) {
+    this.target.settle(digest)
   }
   readmit(digest: Digest) {
     return this.target.readmit(digest)

@@ -156,7 +156,11 @@ async function bringFiles(feed: Feed, repositories: Repositories, { unit, manife
   const current = await feed.findUnit(unit)
   for (const file of manifest.named) {
     const stored = findStored(feed, repositories, { file, current })
-    if (stored !== undefined) (await feed.open(stored.row, stored.file)).destroy()
+    if (stored === undefined) continue
+    const { row, file: here } = stored
+    // The last byte is given once all of it is here.
+    const last = here.size === 0 ? undefined : { start: here.size - 1, end: here.size }
+    ;(await feed.open(row, here, last)).destroy()
   }
 }
 

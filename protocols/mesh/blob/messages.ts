@@ -1,13 +1,13 @@
 /** Messages of `/feedmesh/blob/1`; the schema for other implementations is `messages.cddl`. */
 
-import { bytes, oneOf, record, type Shaped, text, uint } from '../../../src/catalog/cbor.ts'
+import { bytes, nullable, oneOf, record, type Shaped, text, uint } from '../../../src/catalog/cbor.ts'
 import { MAX_NAME_BYTES } from '../../../src/catalog/row.ts'
 import { errorReply } from '../exchange.ts'
 
 export const BLOB_PROTOCOL = '/feedmesh/blob/1'
 
 export const blobRequest = oneOf({
-  /** The bytes from `offset` on of a file, its chunk list or its metadata, named by a row of the feed. */
+  /** Bytes of a file, its chunk list or its metadata, named by a row of the feed. */
   get: [
     1,
     record({
@@ -16,6 +16,8 @@ export const blobRequest = oneOf({
       key: [3, text(MAX_NAME_BYTES)],
       digest: [4, text(135)],
       offset: [5, uint()],
+      /** So many bytes from `offset` on; null: all the rest. */
+      length: [6, nullable(uint())],
     }),
   ],
 })

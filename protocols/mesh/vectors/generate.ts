@@ -15,7 +15,7 @@ import type { Vector } from './vector.ts'
 import { viewVectors } from './views.ts'
 
 export const MESH = resolve(import.meta.dirname, '..')
-const FOLDERS = ['vectors', 'sync/vectors', 'link/vectors', 'blob/vectors', 'announce/vectors', 'bulk/vectors'].map((name) => join(MESH, name))
+const FOLDERS = ['vectors', 'sync/vectors', 'link/vectors', 'blob/vectors', 'announce/vectors', 'bulk/vectors', 'nearby/vectors'].map((name) => join(MESH, name))
 
 function allVectors(): Vector[] {
   return [

@@ -4,9 +4,11 @@ import { announcement, type Announcement } from '../announce/messages.ts'
 import { BLOB_PROTOCOL, type BlobReply, type BlobRequest, blobReply, blobRequest } from '../blob/messages.ts'
 import { type BulkReply, type BulkRequest, bulkOpening, bulkReply, bulkRequest } from '../bulk/messages.ts'
 import { type LinkReply, type LinkRequest, linkReply, linkRequest } from '../link/messages.ts'
+import { type NearbyReply, type NearbyRequest, nearbyReply, nearbyRequest } from '../nearby/messages.ts'
 import { type SyncReply, type SyncRequest, syncReply, syncRequest } from '../sync/messages.ts'
 import { encodeCbor, type Shape } from '../../../src/catalog/cbor.ts'
 import { signGrant } from '../../../src/catalog/grant.ts'
+import { peerIdFromPublicKey } from '../../../src/catalog/peer-id.ts'
 import { HELLO, TERMS } from './access.ts'
 import { MANIFEST_FORK } from './forks.ts'
 import { current, feedId, hub, MANIFEST, v2 } from './objects.ts'
@@ -56,11 +58,38 @@ const LINK_REPLIES: readonly LinkReply[] = [
   { kind: 'poked', state: 'succeeded', items: 3, bytes: 104_217, message: '' },
 ]
 
-const BLOB_REQUESTS: readonly BlobRequest[] = [{ kind: 'get', feedId, unit: 'left-pad', key: 'v/1.0.0', digest, offset: 65_536 }]
+const BLOB_REQUESTS: readonly BlobRequest[] = [{ kind: 'get', feedId, unit: 'left-pad', key: 'v/1.0.0', digest, offset: 65_536, length: null }]
+const RANGE_REQUEST: BlobRequest = { kind: 'get', feedId, unit: 'left-pad', key: 'v/1.0.0', digest, offset: 8_388_608, length: 4_194_304 }
 const BLOB_REPLIES: readonly BlobReply[] = [error, { kind: 'bytes', length: 38_681 }]
 
 const BULK_REQUESTS: readonly BulkRequest[] = [{ kind: 'find' }]
 const BULK_REPLIES: readonly BulkReply[] = [error, { kind: 'lane', port: 8626, addresses: ['hub.example:8626', '[2001:db8::1]:8626'], protocols: [BLOB_PROTOCOL] }]
+
+const NEAR_ADDRESSES = ['/ip4/192.0.2.7/tcp/4001', '/dns4/spoke.example.net/tcp/4001']
+const NEARBY_REQUESTS: readonly NearbyRequest[] = [
+  { kind: 'introduce', feedId, addresses: NEAR_ADDRESSES, site: 'berlin', region: 'eu', serve: 'region', availability: 'full' },
+  { kind: 'show', feedId, chain: [grant.bytes] },
+  { kind: 'follow', feedId },
+]
+const introduced = [{ peerId: peerIdFromPublicKey(signerOf('leaf').publicKey), addresses: NEAR_ADDRESSES, site: 'berlin', region: 'eu', availability: 'on-demand' }] as const
+const NEARBY_REPLIES: readonly NearbyReply[] = [
+  error,
+  { kind: 'introduced', feedId, peers: introduced },
+  { kind: 'shown', feedId },
+  { kind: 'followed', feedId, availability: 'full' },
+  { kind: 'newcomers', feedId, peers: introduced },
+  {
+    kind: 'news',
+    feedId,
+    at: { epoch: 1, seq: 8 },
+    isAtWork: true,
+    blobs: [
+      { digest, isWhole: false, runs: [{ first: 0, count: 3 }, { first: 7, count: 1 }] },
+      { digest: `sha256:${noise('other blob').toString('hex')}`, isWhole: true, runs: [] },
+    ],
+  },
+  { kind: 'gone', feedId },
+]
 
 const ANNOUNCEMENT: Announcement = { feedId, epoch: MANIFEST.epoch, seq: MANIFEST.seq, refresh: MANIFEST.refresh, hash: current.hash, manifest: current.bytes }
 
@@ -105,7 +134,10 @@ export function messageVectors(): Vector[] {
     ...messagesOf('link/vectors/messages', 'link-request', linkRequest, LINK_REQUESTS),
     ...messagesOf('link/vectors/messages', 'link-reply', linkReply, LINK_REPLIES),
     ...messagesOf('blob/vectors/messages', 'blob-request', blobRequest, BLOB_REQUESTS),
+    accept('blob/vectors/messages', 'blob-request-get-range', { shape: 'blob-request', of: blobRequest, value: RANGE_REQUEST }),
     ...messagesOf('blob/vectors/messages', 'blob-reply', blobReply, BLOB_REPLIES),
+    ...messagesOf('nearby/vectors/messages', 'nearby-request', nearbyRequest, NEARBY_REQUESTS),
+    ...messagesOf('nearby/vectors/messages', 'nearby-reply', nearbyReply, NEARBY_REPLIES),
     accept('announce/vectors', 'announcement', { shape: 'announcement', of: announcement, value: ANNOUNCEMENT }),
     ...messagesOf('bulk/vectors/messages', 'bulk-reply', bulkReply, BULK_REPLIES),
     ...BULK_REQUESTS.map((value) => accept('bulk/vectors/messages', `bulk-request-${value.kind}`, { shape: 'bulk-request', of: bulkRequest, value })),

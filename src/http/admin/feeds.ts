@@ -3,7 +3,7 @@
 import { Type } from 'typebox'
 import { requestOrigin } from '../request-origin.ts'
 import { type AdminContext, type AdminScope, actorOf } from './admin-api.ts'
-import { closed, errors, feedDetails, feedName, feedSummary, listOf, nothing, unsigned } from './schemas.ts'
+import { closed, errors, feedDetails, feedName, feedSummary, listOf, maxRate, nothing, unsigned } from './schemas.ts'
 
 const tags = ['feeds']
 const params = Type.Object({ name: feedName })
@@ -110,7 +110,10 @@ function registerFeedChanges(scope: AdminScope, operations: AdminContext['operat
         operationId: 'editFeed',
         summary: 'Change what a feed takes',
         params,
-        body: Type.Object({ unsigned }, closed),
+        body: Type.Object(
+          { unsigned: Type.Optional(unsigned), maxRate: Type.Optional(maxRate) },
+          { ...closed, minProperties: 1 },
+        ),
         response: { 200: feedSummary, ...errors },
       },
     },

@@ -13,11 +13,15 @@ import {
   globs,
   identifier,
   listOf,
+  maxRate,
   mode,
   nothing,
+  quotaBytes,
   replicationCreated,
   replicationPlan,
   replicationSummary,
+  serve,
+  timeWindow,
 } from './schemas.ts'
 
 const tags = ['replications']
@@ -26,6 +30,12 @@ const url = Type.String({ minLength: 1, maxLength: 2048, description: 'Base URL 
 const token = Type.String({ minLength: 1, maxLength: 65_536, description: 'Incoming: `new` makes one' })
 const addresses = Type.Array(Type.String({ maxLength: 256 }), { maxItems: 32, description: 'Multiaddrs' })
 const everyMs = Type.Integer({ minimum: 1000, maximum: 30 * 86_400_000 })
+const limits = {
+  quotaBytes: Type.Optional(quotaBytes),
+  pins: Type.Optional(globs),
+  maxRate: Type.Optional(maxRate),
+  window: Type.Optional(timeWindow),
+}
 
 const newReplication = Type.Object(
   {
@@ -46,7 +56,9 @@ const newReplication = Type.Object(
     exclude: Type.Optional(globs),
     mayExtend: Type.Optional(Type.Boolean()),
     relay: Type.Optional(Type.Boolean()),
+    serve: Type.Optional(serve),
     everyMs: Type.Optional(everyMs),
+    ...limits,
     tokenExpiresInMs: Type.Optional(Type.Integer({ minimum: 1000 })),
     tokenUses: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000_000 })),
   },
@@ -57,9 +69,11 @@ const changes = Type.Object(
   {
     availability: Type.Optional(availability),
     deletes: Type.Optional(deletes),
+    serve: Type.Optional(serve),
     include: Type.Optional(globs),
     exclude: Type.Optional(globs),
     everyMs: Type.Optional(everyMs),
+    ...limits,
     url: Type.Optional(url),
     token: Type.Optional(token),
     addresses: Type.Optional(addresses),

@@ -4,7 +4,7 @@
  */
 
 import { type Static, type TSchema, type TUnsafe, Type } from 'typebox'
-import { COMMUNICATION_MODES, REPLICATION_MODES } from '../../catalog/policy.ts'
+import { COMMUNICATION_MODES, REPLICATION_MODES, SERVE_SETTINGS } from '../../catalog/policy.ts'
 import { UNSIGNED_POLICIES } from '../../feeds/feed.ts'
 import type {
   BackupReport,
@@ -57,6 +57,24 @@ export const communication = Type.Enum([...COMMUNICATION_MODES])
 export const mode = Type.Enum([...REPLICATION_MODES])
 export const availability = Type.Enum(['full', 'on-demand'])
 export const deletes = Type.Enum(['follow', 'keep'])
+export const serve = Type.Enum([...SERVE_SETTINGS], {
+  description: 'For whom blobs are read out beside linked peers; `site` unless told.',
+})
+export const quotaBytes = orNull(
+  Type.Integer({
+    minimum: 1,
+    description: 'On demand: bytes of fetched files that are kept; null: as the disk allows.',
+  }),
+)
+export const maxRate = orNull(
+  Type.Integer({ minimum: 1024, description: 'Bytes a second, each way; null: as the network allows.' }),
+)
+export const timeWindow = orNull(
+  Type.String({
+    pattern: '^\\d\\d:\\d\\d-\\d\\d:\\d\\d$',
+    description: 'When runs by schedule may be under way, such as 22:00-06:00, local time; null: always.',
+  }),
+)
 export const globs = Type.Array(Type.String({ minLength: 1, maxLength: 256 }), { maxItems: 64 })
 
 const errorDocument = Type.Object(
@@ -76,6 +94,7 @@ const feedFields = {
   type: Type.String(),
   publicRead: Type.Boolean(),
   unsigned: Type.Optional(unsigned),
+  maxRate: Type.Optional(count),
   entries: count,
   bytes: count,
 }
@@ -186,6 +205,11 @@ export const replicationSummary = schemaOf<ReplicationSummary>()(
       communication,
       mode,
       availability,
+      serve,
+      quotaBytes,
+      pins: globs,
+      maxRate,
+      window: timeWindow,
       peer: orNull(Type.String()),
       state: Type.Enum(['waiting', 'connecting', 'ok', 'running', 'behind', 'failing', 'paused', 'unreachable']),
       reason: Type.String({ description: 'Why it is in that state; empty when all is well.' }),
