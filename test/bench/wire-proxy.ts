@@ -107,10 +107,13 @@ export class WireProxy implements AsyncDisposable {
   /** Nothing more is read before the piece is through. */
   #squeeze(from: Socket, to: Socket, chunk: Buffer, uplink: Uplink): void {
     from.pause()
-    setTimeout(() => {
-      if (to.destroyed || to.write(chunk)) from.resume()
-      else to.once('drain', () => from.resume())
-    }, Math.max(0, uplink.take(chunk.length) - performance.now()))
+    setTimeout(
+      () => {
+        if (to.destroyed || to.write(chunk)) from.resume()
+        else to.once('drain', () => from.resume())
+      },
+      Math.max(0, uplink.take(chunk.length) - performance.now()),
+    )
   }
 
   #note(direction: 'up' | 'down', bytes: number): void {
