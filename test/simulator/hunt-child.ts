@@ -8,7 +8,8 @@ if (bug === undefined) throw new Error('SIM_PLANT names no planted bug')
 const asError = (thrown: unknown) => (thrown instanceof Error ? thrown : new Error('something else was thrown'))
 let cpuMs = 0
 let found: { seed: number; message: string } | undefined
-for (let seed = 1; seed <= bug.seeds && found === undefined; seed += 1) {
+const { first = 1, seeds } = bug
+for (let seed = first; seed < first + seeds && found === undefined; seed += 1) {
   const result = await simulate(seed, focusOn(bug))
   cpuMs += result.cpuMs
   if (result.failure !== undefined) {
