@@ -21,6 +21,13 @@ export interface Config {
    * own, a free one where that is 0 or taken; null: over the connections of `listen`.
    */
   readonly bulk: string | null
+  /**
+   * Whether the node takes part in the DHT, where readers of a feed find each other that no peer can introduce. It learns and
+   * keeps which nodes stand under keys that tell nothing.
+   */
+  readonly dht: boolean
+  /** Multiaddrs with `/p2p/` of nodes of the DHT that are always dialled. */
+  readonly bootstrap: readonly string[]
   /** Labels of where the node stands; peers with the same site are near. */
   readonly site: string
   readonly region: string
@@ -39,6 +46,8 @@ export const DEFAULT_CONFIG: Config = {
   listen: ['/ip4/0.0.0.0/tcp/8625'],
   announce: [],
   bulk: 'auto',
+  dht: false,
+  bootstrap: [],
   site: '',
   region: '',
   maxFileBytes: 20 * 1024 ** 3,
@@ -56,6 +65,13 @@ const isText: Check = (value) => typeof value === 'string'
 const isTextOrNull: Check = (value) => value === null || isText(value)
 const isTextList: Check = (value) => Array.isArray(value) && value.every(isText)
 
+const PEER_ADDRESS = /^\/(?:ip4|ip6|dns[46]?)\/[^/\s]{1,253}\/tcp\/[1-9]\d{0,4}\/p2p\/[1-9A-HJ-NP-Za-km-z]{40,80}$/
+const MAX_BOOTSTRAP = 32
+const isPeerAddressList: Check = (value) =>
+  isTextList(value) &&
+  (value as string[]).length <= MAX_BOOTSTRAP &&
+  (value as string[]).every((one) => PEER_ADDRESS.test(one))
+
 const CHECKS: Readonly<Record<keyof Config, readonly [Check, string]>> = {
   http: [(value) => typeof value === 'string' && parseHostPort(value) !== undefined, 'HOST:PORT'],
   tlsCert: [isTextOrNull, 'the path of a PEM file or null'],
@@ -66,6 +82,11 @@ const CHECKS: Readonly<Record<keyof Config, readonly [Check, string]>> = {
   bulk: [
     (value) => value === null || value === 'auto' || (typeof value === 'string' && parseHostPort(value) !== undefined),
     'HOST:PORT, auto or null',
+  ],
+  dht: [(value) => typeof value === 'boolean', 'true or false'],
+  bootstrap: [
+    isPeerAddressList,
+    `a list of at most ${MAX_BOOTSTRAP} addresses such as /ip4/192.0.2.1/tcp/8625/p2p/12D3KooW…`,
   ],
   site: [isText, 'text'],
   region: [isText, 'text'],
@@ -102,6 +123,8 @@ export function parseConfig(value: unknown, where: string): Config {
   const config: Config = { ...DEFAULT_CONFIG, ...value }
   if ((config.tlsCert === null) !== (config.tlsKey === null))
     throw new FeedmeshError('BAD_INPUT', `${where}: tlsCert and tlsKey go together`)
+  if (config.bootstrap.length > 0 && !config.dht)
+    throw new FeedmeshError('BAD_INPUT', `${where}: bootstrap names nodes of the DHT; set dht to true, or leave it out`)
   return config
 }
 

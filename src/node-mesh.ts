@@ -67,6 +67,7 @@ function createNearby(
     random: Math.random,
     addresses: () => dialable(host.addresses()),
     isAddressOf: isTcpAddressOf,
+    bootstrap: config.bootstrap,
   })
 }
 

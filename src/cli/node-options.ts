@@ -13,6 +13,8 @@ export interface NodeFlags {
   readonly listen?: string[]
   readonly announce?: string[]
   readonly bulk?: string
+  readonly dht?: boolean
+  readonly bootstrap?: string[]
   readonly site?: string
   readonly region?: string
   readonly logLevel?: Config['logLevel']
@@ -27,6 +29,11 @@ export function addNodeOptions(command: Command): Command {
     .option('--listen <multiaddr...>', 'where other nodes connect, such as /ip4/0.0.0.0/tcp/8625')
     .option('--announce <multiaddr...>', 'addresses that other nodes are told instead')
     .option('--bulk <host:port|off>', 'where large transfers are taken; unless told, beside the first --listen address')
+    .option('--dht', 'take part in the DHT, where readers of a feed find each other without their hub')
+    .option(
+      '--bootstrap <multiaddr...>',
+      'nodes of the DHT to begin with, each with /p2p/ and its PeerId; implies --dht',
+    )
     .option('--site <name>', 'label of the place; nodes of one site are near')
     .option('--region <name>', 'label of the region')
     .addOption(
@@ -42,7 +49,8 @@ export function addNodeOptions(command: Command): Command {
 
 /** @throws BAD_INPUT naming the option */
 export function parseNodeFlags(flags: NodeFlags): Partial<Config> {
-  const { http, tlsCert, tlsKey, trustProxy, listen, announce, bulk, site, region, logLevel } = flags
+  const { http, tlsCert, tlsKey, trustProxy, listen, announce, bulk, dht, bootstrap } = flags
+  const { site, region, logLevel } = flags
   if ((tlsCert === undefined) !== (tlsKey === undefined))
     throw new FeedmeshError('BAD_INPUT', '--tls-cert and --tls-key go together')
   const config: Partial<Config> = {
@@ -53,6 +61,8 @@ export function parseNodeFlags(flags: NodeFlags): Partial<Config> {
     ...(listen === undefined ? {} : { listen }),
     ...(announce === undefined ? {} : { announce }),
     ...(bulk === undefined ? {} : { bulk: bulk === 'off' ? null : bulk }),
+    ...(dht === undefined ? {} : { dht }),
+    ...(bootstrap === undefined ? {} : { bootstrap, dht: true }),
     ...(site === undefined ? {} : { site }),
     ...(region === undefined ? {} : { region }),
     ...(logLevel === undefined ? {} : { logLevel }),

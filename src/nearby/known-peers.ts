@@ -60,6 +60,14 @@ export class KnownPeers {
     }
   }
 
+  /** It was of no use, and nobody has mentioned it since. */
+  drop(feedId: FeedId, peerId: string, sinceMs: number): void {
+    const known = this.find(feedId, peerId)
+    if (known === undefined || known.isProven || known.mentionedAtMs > sinceMs) return
+    this.#feeds.get(feedId)?.delete(peerId)
+    this.revision += 1
+  }
+
   forget(feedId: FeedId): void {
     if (this.#feeds.delete(feedId)) this.revision += 1
   }

@@ -23,6 +23,8 @@ import type { Presence } from '../replication/presence.ts'
 import type { Chain } from '../replication/shown-chains.ts'
 import type { Records } from '../store/records.ts'
 import { NearbyAnswerer } from './answerer.ts'
+import { directoryKey } from './directory-key.ts'
+import { DirectoryUse } from './directory-use.ts'
 import { type HeardParts, SIGN_OF_LIFE } from './heard-news.ts'
 import { HeldChains } from './held-chains.ts'
 import { Introducers } from './introducers.ts'
@@ -52,6 +54,8 @@ export interface NeighbourhoodOptions {
   readonly addresses: () => readonly string[]
   /** Whether an address that somebody tells of a peer is worth a dial. */
   readonly isAddressOf: (address: string, peerId: string) => boolean
+  /** Nodes of the directory that are always dialled, where the host takes part in it. */
+  readonly bootstrap?: readonly string[]
 }
 
 const TICK_MS = 1000
@@ -75,6 +79,7 @@ export class Neighbourhood implements Nearby, AsyncDisposable {
   readonly #listeners = new Map<FeedId, Set<NewsListener>>()
   readonly #leaving = new Set<Promise<void>>()
   readonly #feeds: ReadFeeds
+  readonly #directory: DirectoryUse | undefined
   /** As they were found when things were arranged last: all neighbours ask for the same. */
   readonly #chainsNow = new Map<FeedId, Chain>()
   #arrangedAtMs = Number.NEGATIVE_INFINITY
@@ -82,6 +87,7 @@ export class Neighbourhood implements Nearby, AsyncDisposable {
   #cancelSoon: (() => void) | undefined
   #unsubscribe: () => void = () => {}
 
+  /** @throws BAD_INPUT an address of a bootstrap peer is none */
   constructor(options: NeighbourhoodOptions) {
     this.#options = options
     const { host, ledger, policy, setTimer, elapsedMs, isAddressOf, records, log } = options
@@ -107,18 +113,40 @@ export class Neighbourhood implements Nearby, AsyncDisposable {
     })
     this.#chains = new HeldChains({ ...options, signal: this.#stopping.signal, onFetched: () => this.#soon() })
     this.#store = new NeighbourStore({ records, log, elapsedMs, known: this.#known, chains: this.#chains })
+    this.#directory = this.#openDirectory()
     const unlisten = ledger.onChange((feedId) => {
       this.#desk.moved(feedId)
       this.#soon()
     })
     const forget = host.onPeer(({ type, peerId }) => {
-      if (type === 'connected') this.#neighbours.get(peerId)?.hurry()
+      if (type === 'connected') {
+        this.#neighbours.get(peerId)?.hurry()
+        this.#directory?.onConnected(peerId)
+      }
       this.#soon()
     })
     this.#unsubscribe = () => {
       unlisten()
       forget()
     }
+  }
+
+  #openDirectory(): DirectoryUse | undefined {
+    const { host, ledger, bootstrap = [] } = this.#options
+    if (host.directory === undefined) return undefined
+    return new DirectoryUse({
+      ...this.#options,
+      directory: host.directory,
+      bootstrap,
+      known: this.#known,
+      signal: this.#stopping.signal,
+      served: (max) => this.#feeds.served(max),
+      findKey: (feedId) => {
+        const charter = ledger.registry.states.get(feedId)?.charter.value
+        return charter === undefined ? undefined : directoryKey(feedId, charter.salt)
+      },
+      onFound: () => this.#soon(),
+    })
   }
 
   /** Answers peers, and looks for neighbours, from here on. */
@@ -130,8 +158,8 @@ export class Neighbourhood implements Nearby, AsyncDisposable {
   }
 
   peersFor(feedId: FeedId, at?: FeedPosition): readonly NearPeer[] {
-    const { presence, host } = this.#options
-    const connected = new Set(host.peers().flatMap((peer) => (peer.connected ? [peer.peerId] : [])))
+    const { presence } = this.#options
+    const connected = this.#connected()
     return [...this.#neighbours.values()].flatMap((neighbour) => {
       const id = neighbour.peerId
       if (!neighbour.follows(feedId) || !connected.has(id)) return []
@@ -193,6 +221,7 @@ export class Neighbourhood implements Nearby, AsyncDisposable {
     for (const { feedId } of this.#feeds.all()) this.#desk.moved(feedId)
     this.#introduce()
     this.#attend()
+    this.#useDirectory()
     this.#store.writeSoon()
   }
 
@@ -200,12 +229,28 @@ export class Neighbourhood implements Nearby, AsyncDisposable {
     this.#known.forget(feedId)
     this.#chains.forget(feedId)
     this.#desk.forget(feedId)
+    this.#directory?.forget(feedId)
+  }
+
+  #useDirectory(): void {
+    if (this.#directory === undefined) return
+    const connected = this.#connected()
+    const alone = this.#feeds
+      .all()
+      .filter(({ isOwn, servers }) => !isOwn && !servers.some((peer) => connected.has(peer)))
+      .filter(({ feedId }) => this.peersFor(feedId).length === 0)
+    this.#directory.act(
+      connected,
+      alone.map(({ feedId }) => feedId),
+    )
+  }
+
+  #connected(): Set<string> {
+    return new Set(this.#options.host.peers().flatMap(({ peerId, connected }) => (connected ? [peerId] : [])))
   }
 
   #introduce(): void {
-    const connected = new Set(
-      this.#options.host.peers().flatMap(({ peerId, connected: isConnected }) => (isConnected ? [peerId] : [])),
-    )
+    const connected = this.#connected()
     const wanted = new Map<string, Introduce[]>()
     for (const here of this.#feeds.all()) {
       for (const server of here.servers.filter((peer) => connected.has(peer)))
@@ -330,6 +375,7 @@ export class Neighbourhood implements Nearby, AsyncDisposable {
     this.#answerer[Symbol.dispose]()
     for (const one of [...this.#introducers.act(new Map()), ...this.#neighbours.values()]) this.#leave(one)
     await Promise.all(this.#leaving)
+    await this.#directory?.[Symbol.asyncDispose]()
     await this.#chains[Symbol.asyncDispose]()
     await this.#store[Symbol.asyncDispose]()
   }

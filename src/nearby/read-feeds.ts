@@ -37,6 +37,13 @@ export class ReadFeeds {
     return this.#feeds.get(feedId)
   }
 
+  /** Of which others may get files here: those that come here, then those made here that are replicated. */
+  served(max: number): FeedId[] {
+    const own = [...this.#port.registry.locals.values()].map(({ id }) => id)
+    const served = [...new Set([...this.#feeds.keys(), ...own])].filter((id) => this.serveSettingOf(id) !== 'none')
+    return served.slice(0, max)
+  }
+
   /** Also by a link that was made a moment ago. */
   isReadHere(feedId: FeedId): boolean {
     if (!this.#feeds.has(feedId)) this.refresh()

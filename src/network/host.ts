@@ -1,6 +1,7 @@
 /** The contract of this node's end of the mesh. `libp2p-host.ts` implements it; nothing outside this folder imports libp2p. */
 
 import type { Channel } from '../../protocols/mesh/channel.ts'
+import type { FeedDirectory } from './feed-directory.ts'
 
 /** A peer of the address book or with a live connection. */
 export interface PeerState {
@@ -37,6 +38,8 @@ export type PeerListener = (event: { readonly type: 'connected' | 'disconnected'
 
 export interface MeshHost extends AsyncDisposable {
   readonly peerId: string
+  /** Where nodes find each other that know no peer in common; none unless the node takes part in it. */
+  readonly directory?: FeedDirectory | undefined
   /** Addresses others can dial, each ending in `/p2p/<peerId>`. */
   addresses(): readonly string[]
   /**

@@ -12,6 +12,7 @@ import { AddressBook } from './address-book.ts'
 import { type BulkLane, openBulkLane } from './bulk-lane.ts'
 import { abortError } from './dial-errors.ts'
 import { dialPeer } from './dialler.ts'
+import type { FeedDirectory } from './feed-directory.ts'
 import type { MeshHost, PeerListener, PeerState, ProtocolLimits } from './host.ts'
 import { type ChannelHandler, serveChannel } from './host-channel.ts'
 import type { Identity } from './identity.ts'
@@ -40,6 +41,8 @@ export interface Libp2pHostOptions {
   readonly random?: () => number
   readonly setTimer?: SetTimer
   readonly maxConnections?: number
+  /** Whether it takes part in the directory. */
+  readonly dht?: boolean
   /** A channel on which nothing moves for this long is aborted; 30 s unless told. */
   readonly idleMs?: number
   /** What open channels get to finish when the host stops or a peer is released; 1 s unless told. */
@@ -53,8 +56,8 @@ export interface ListeningMeshHost extends MeshHost {
 
 /** Starts listening. @throws BAD_INPUT an address is not one or cannot be listened on */
 export async function openLibp2pHost(options: Libp2pHostOptions): Promise<ListeningMeshHost> {
-  const { identity, listen, announce, maxConnections = 1000, bulk = null } = options
-  const listening = await openNode({ identity, listen, announce, maxConnections })
+  const { identity, listen, announce, maxConnections = 1000, bulk = null, dht = false } = options
+  const listening = await openNode({ identity, listen, announce, maxConnections, dht })
   const host = new Libp2pHost(listening, options)
   await host.handle(PING_PROTOCOL, { maxInboundStreams: 4, maxDurationMs: 15_000 }, answerPing)
   try {
@@ -108,6 +111,10 @@ class Libp2pHost implements ListeningMeshHost {
     this.#live.onPeer((event) => {
       this.#onPeer(event.type, event.peerId)
     })
+  }
+
+  get directory(): FeedDirectory | undefined {
+    return this.#listening.directory
   }
 
   get bulk(): string | null {

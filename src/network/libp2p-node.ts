@@ -2,14 +2,18 @@
 
 import { privateKeyFromProtobuf } from '@libp2p/crypto/keys'
 import { identify } from '@libp2p/identify'
-import type { Libp2p, Listener } from '@libp2p/interface'
+import type { Libp2p, Listener, PrivateKey } from '@libp2p/interface'
 import { noise } from '@libp2p/noise'
+import { peerIdFromPrivateKey } from '@libp2p/peer-id'
 import { tcp } from '@libp2p/tcp'
 import { yamux } from '@libp2p/yamux'
 import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
 import { FeedmeshError } from '../errors.ts'
+import { dialable } from './dialable.ts'
+import type { FeedDirectory } from './feed-directory.ts'
 import type { Identity } from './identity.ts'
+import { elapsedMs } from './timers.ts'
 
 /** Replaces libp2p's `ipfs` in the protocol names, so that foreign nodes do not take this for one of theirs. */
 const PROTOCOL_PREFIX = 'feedmesh'
@@ -24,22 +28,37 @@ export interface NodeOptions {
   readonly listen: readonly string[]
   readonly announce: readonly string[]
   readonly maxConnections: number
+  /** Whether the node takes part in the directory. */
+  readonly dht?: boolean
 }
 
 export interface ListeningNode {
   readonly node: Libp2p
   /** Addresses others can dial, wildcard ones expanded to those of the interfaces, without `/p2p/`. */
   listenAddresses(): readonly Multiaddr[]
+  readonly directory: FeedDirectory | undefined
 }
 
 /** Starts a node. @throws BAD_INPUT an address is not one, or cannot be listened on */
 export async function openNode(options: NodeOptions): Promise<ListeningNode> {
-  const { identity, listen, announce, maxConnections } = options
+  const { identity, listen, announce, maxConnections, dht = false } = options
   for (const address of [...listen, ...announce]) parseAddress(address)
+  const privateKey = privateKeyFromProtobuf(identity.exportProtobuf())
+  // libp2p's own list leaves out public addresses until a stranger has confirmed them.
+  const listeners: Listener[] = []
+  const listenAddresses = () => listeners.flatMap((listener) => listener.getAddrs())
+  const kad = dht ? await createDirectory(privateKey) : undefined
+  const { services = {}, ...parts } = kad?.nodeParts() ?? {}
   const node = await createLibp2p({
+    ...parts,
     start: false,
-    privateKey: privateKeyFromProtobuf(identity.exportProtobuf()),
-    addresses: { listen: [...listen], announce: [...announce] },
+    privateKey,
+    addresses: {
+      listen: [...listen],
+      announce: [...announce],
+      // What the directory and identify tell of this node.
+      ...(kad === undefined || announce.length > 0 ? {} : { announceFilter: () => outward(listenAddresses()) }),
+    },
     transports: [tcp()],
     connectionEncrypters: [noise()],
     streamMuxers: [
@@ -66,24 +85,36 @@ export async function openNode(options: NodeOptions): Promise<ListeningNode> {
     },
     // It pings behind bulk data and drops the connection for it; PeerProbe watches connections instead.
     connectionMonitor: { enabled: false, abortConnectionOnPingFailure: false },
-    // Answers who asks, and asks nobody: what it would tell is in our own hellos, and costs a connection 1.4 KB.
     services: {
-      identify: identify({ protocolPrefix: PROTOCOL_PREFIX, runOnConnectionOpen: false }),
+      // Answers who asks. It asks only for the directory: else what it would tell is in our own hellos, and costs a
+      // connection 1.4 KB.
+      identify: identify({ protocolPrefix: PROTOCOL_PREFIX, runOnConnectionOpen: dht }),
+      ...services,
     },
     nodeInfo: { name: 'feedmesh', version: '', userAgent: 'feedmesh' },
   })
-  // libp2p's own list leaves out public addresses until a stranger has confirmed them.
-  const listeners: Listener[] = []
   node.addEventListener('transport:listening', ({ detail }) => {
     listeners.push(detail)
   })
   try {
+    await kad?.watch(node)
     await node.start()
   } catch (error) {
     await node.stop()
     throw cannotListen(listen, error)
   }
-  return { node, listenAddresses: () => listeners.flatMap((listener) => listener.getAddrs()) }
+  return { node, listenAddresses, directory: kad }
+}
+
+/** Loaded only where it is on. */
+async function createDirectory(privateKey: PrivateKey) {
+  const { KadDirectory } = await import('./kad-directory.ts')
+  return new KadDirectory({ peerId: peerIdFromPrivateKey(privateKey), elapsedMs })
+}
+
+/** Loopback ones only when there is nothing else. */
+function outward(addresses: readonly Multiaddr[]): Multiaddr[] {
+  return dialable(addresses.map((address) => address.toString())).map((address) => multiaddr(address))
 }
 
 /** @throws BAD_INPUT */
