@@ -15,6 +15,8 @@ class SharedDirectory implements FeedDirectory {
   /** By key, as hex. */
   readonly records = new Map<string, FoundPeer[]>()
   readonly asked = new Set<string>()
+  /** Answers wait for it. */
+  isReady: Promise<void> = Promise.resolve()
   readonly #own: () => FoundPeer
 
   constructor(own: () => FoundPeer) {
@@ -32,6 +34,7 @@ class SharedDirectory implements FeedDirectory {
   async *find(key: Uint8Array): AsyncIterable<FoundPeer> {
     const name = Buffer.from(key).toString('hex')
     this.asked.add(name)
+    await this.isReady
     yield* this.records.get(name) ?? []
   }
 }
@@ -69,13 +72,16 @@ test('without its hub a node finds in the directory who reads the feed, and deal
   // What the hub could tell of the giver is not wanted here.
   await giver.node.replication.operations.edit(giver.replication, { serve: 'site' }, ACTOR)
   const seeker = await nodes.addSpoke({ serve: 'any' }, directoryOptions('tokyo', note))
+  const asked = directories[1]!
+  const ready = Promise.withResolvers<void>()
+  asked.isReady = ready.promise
   const stranger = await nodes.openNode()
   nodes.stopHub()
   await giver.node.replication.operations.edit(giver.replication, { serve: 'any' }, ACTOR)
   assert.equal(knows(seeker, feedId, giver.node), false)
-  const asked = directories[1]!
   const told = { peerId: stranger.peerId, addresses: stranger.host.addresses() }
   asked.records.set(key, [told, ...(announced.records.get(key) ?? [])])
+  ready.resolve()
   await until(() => knows(seeker, feedId, giver.node), 'the one that reads the feed')
   assert.ok(asked.asked.has(key))
   assert.equal(knows(seeker, feedId, stranger), false)

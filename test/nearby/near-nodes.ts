@@ -28,7 +28,7 @@ export const SLOW_PORTS = {
 
 /** Waits for what the nodes do by themselves. */
 export async function until(isSo: () => boolean, what: string): Promise<void> {
-  const deadline = performance.now() + 15_000
+  const deadline = performance.now() + 60_000
   while (!isSo()) {
     assert.ok(performance.now() < deadline, `${what} did not come to be`)
     await new Promise((resolve) => setImmediate(resolve))
