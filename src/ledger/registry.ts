@@ -203,6 +203,11 @@ export class Registry {
     return [...ids].flatMap((id) => states.get(id) ?? [])
   }
 
+  /** Whether `from` is the feed, or comes to it by inclusion. */
+  reaches(from: FeedId, feedId: FeedId): boolean {
+    return from === feedId || this.views.get(from)?.closure.members.has(feedId) === true
+  }
+
   /** States that no view counts: what is left of removed feeds and replications. */
   unusedStates(): FeedState[] {
     const counted = new Set([...this.views.values()].flatMap((view) => [...view.closure.members.keys()]))

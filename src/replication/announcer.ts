@@ -100,9 +100,7 @@ export class Announcer implements AsyncDisposable {
     const known = ledger.registry.states.get(feedId)?.manifest?.value
     if (known !== undefined && compareOrder(heard, known) <= 0) return
     for (const link of book.linksWith(peer)) {
-      const source = feedIdText(link.remote)
-      const isReached = source === feedId || ledger.registry.views.get(source)?.closure.members.has(feedId) === true
-      if (isReached) this.#options.onNews(link)
+      if (ledger.registry.reaches(feedIdText(link.remote), feedId)) this.#options.onNews(link)
     }
   }
 

@@ -33,11 +33,7 @@ function findPeers(book: Book, registry: Registry, wanted: BlobWanted): string[]
   const links = book.links.all().filter((link) => {
     if (link.revokedAt !== null) return false
     const source = feedIdText(link.remote)
-    return (
-      source === wanted.feedId ||
-      feedIdText(link.local) === wanted.feedId ||
-      registry.views.get(source)?.closure.members.has(wanted.feedId) === true
-    )
+    return registry.reaches(source, wanted.feedId) || feedIdText(link.local) === wanted.feedId
   })
   return [...new Set(links.map((link) => link.peer))]
 }

@@ -32,10 +32,7 @@ export function brings(
   replication: Replication,
   feedId: FeedId,
 ): boolean {
-  return book.linksOf(replication.id).some((link) => {
-    const source = feedIdText(link.remote)
-    return source === feedId || registry.views.get(source)?.closure.members.has(feedId) === true
-  })
+  return book.linksOf(replication.id).some((link) => registry.reaches(feedIdText(link.remote), feedId))
 }
 
 /** Files of a feed made here always; those of another feed as the replications that bring it say, its metadata always. */

@@ -14,8 +14,6 @@ export interface ServersPort {
 
 /** Connected peers from which content flows here over a link to the feed, or to one that reaches it; each once. */
 export function listServers({ book, host, registry }: ServersPort, feedId: FeedId): string[] {
-  const reaches = (source: FeedId) =>
-    source === feedId || registry.views.get(source)?.closure.members.has(feedId) === true
   return host
     .peers()
     .filter((peer) => peer.connected)
@@ -23,7 +21,11 @@ export function listServers({ book, host, registry }: ServersPort, feedId: FeedI
     .filter((peer) =>
       book.linksWith(peer).some((link) => {
         const replication = book.replications.find(link.replication)
-        return replication !== undefined && isReceiving(replication.mode) && reaches(feedIdText(link.remote))
+        return (
+          replication !== undefined &&
+          isReceiving(replication.mode) &&
+          registry.reaches(feedIdText(link.remote), feedId)
+        )
       }),
     )
 }

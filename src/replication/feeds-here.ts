@@ -3,7 +3,7 @@
 import { type FeedId, feedIdText } from '../catalog/charter.ts'
 import { isReceiving } from '../catalog/policy.ts'
 import type { Registry } from '../ledger/registry.ts'
-import type { Book, Link, Replication } from './book.ts'
+import type { Book, Replication } from './book.ts'
 
 export interface FeedsPort {
   readonly book: Book
@@ -19,12 +19,6 @@ export interface FeedHere {
   readonly replications: readonly Replication[]
 }
 
-/** Whether the feed is the one a link leads to, or reached from there. */
-export function isReached(registry: Registry, link: Link, feedId: FeedId): boolean {
-  const source = feedIdText(link.remote)
-  return source === feedId || registry.views.get(source)?.closure.members.has(feedId) === true
-}
-
 /** Live links on the feed itself or to where it comes from, with their replications. */
 export function listReplicationsOf({ book, registry }: FeedsPort, feedId: FeedId): Replication[] {
   const found = new Map<string, Replication>()
@@ -32,7 +26,8 @@ export function listReplicationsOf({ book, registry }: FeedsPort, feedId: FeedId
     if (link.revokedAt !== null || found.has(link.replication)) continue
     const replication = book.replications.find(link.replication)
     if (replication === undefined) continue
-    if (feedIdText(link.local) === feedId || isReached(registry, link, feedId)) found.set(replication.id, replication)
+    if (feedIdText(link.local) === feedId || registry.reaches(feedIdText(link.remote), feedId))
+      found.set(replication.id, replication)
   }
   return [...found.values()]
 }

@@ -1,8 +1,8 @@
 /** What a peer may read and is not here, but would be fetched for a client of this node, is fetched for the peer as well. */
 
-import type { Readable } from 'node:stream'
 import { FeedmeshError, isFeedmeshError } from '../errors.ts'
 import type { BlobWanted } from '../feeds/ledger-feed.ts'
+import { streamPieces } from '../store/blob-reading.ts'
 import type { BlobPieces, ByteRange } from '../store/blobs.ts'
 import type { Book } from './book.ts'
 import type { DemandFetch } from './demand-fetch.ts'
@@ -32,7 +32,7 @@ export class FetchThrough {
     try {
       const stream = await this.#fetchBlob.openFor(peer, wanted, range)
       stream.once('close', () => this.#leave(peer))
-      return asPieces(stream)
+      return streamPieces(stream)
     } catch (cause) {
       this.#leave(peer)
       // Who was asked in vain is nothing that the peer has to know.
@@ -47,14 +47,5 @@ export class FetchThrough {
     const count = (this.#underWay.get(peer) ?? 1) - 1
     if (count === 0) this.#underWay.delete(peer)
     else this.#underWay.set(peer, count)
-  }
-}
-
-function asPieces(stream: Readable): BlobPieces {
-  return {
-    [Symbol.asyncIterator]: () => stream[Symbol.asyncIterator](),
-    [Symbol.asyncDispose]: async () => {
-      stream.destroy()
-    },
   }
 }

@@ -116,9 +116,10 @@ export class LinkPolicy implements Policy {
   #isEnded(peer: string, feedId: FeedId): boolean {
     const { book, registry } = this.#options
     const links = book.links.all().filter((link) => link.peer === peer)
-    const isAbout = (local: FeedId) =>
-      local === feedId || registry.views.get(local)?.closure.members.has(feedId) === true
-    return links.every(({ revokedAt }) => revokedAt !== null) && links.some(({ local }) => isAbout(feedIdText(local)))
+    return (
+      links.every(({ revokedAt }) => revokedAt !== null) &&
+      links.some(({ local }) => registry.reaches(feedIdText(local), feedId))
+    )
   }
 
   /** A peer that was linked to the feed knows that it is here; it is told why it gets no more. @throws TOKEN_REVOKED */

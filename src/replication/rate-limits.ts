@@ -119,18 +119,17 @@ export class RateLimits {
       if (rate > 0 && this.#isAbout(link, feedId) && !limits.some((one) => one.key === key)) limits.push({ key, rate })
     }
     for (const local of registry.locals.values())
-      if (local.maxRate > 0 && this.#reaches(local.id, feedId))
+      if (local.maxRate > 0 && this.#options.registry.reaches(local.id, feedId))
         limits.push({ key: `feed ${local.id}`, rate: local.maxRate })
     if (nodeRate > 0) limits.push({ key: 'node', rate: nodeRate })
     return limits
   }
 
   #isAbout(link: Link, feedId: FeedId): boolean {
-    return this.#reaches(feedIdText(link.local), feedId) || this.#reaches(feedIdText(link.remote), feedId)
-  }
-
-  #reaches(from: FeedId, feedId: FeedId): boolean {
-    return from === feedId || this.#options.registry.views.get(from)?.closure.members.has(feedId) === true
+    return (
+      this.#options.registry.reaches(feedIdText(link.local), feedId) ||
+      this.#options.registry.reaches(feedIdText(link.remote), feedId)
+    )
   }
 
   #bucket(key: string, rate: number): RateBucket {

@@ -21,25 +21,13 @@ import { createSeedSigner } from '../../src/catalog/token.ts'
 import { generateIdentity } from '../../src/network/identity.ts'
 import { LinkAsker } from '../../src/replication/link-asker.ts'
 import { Presence } from '../../src/replication/presence.ts'
-import { BERLIN, NearNodes, SLOW_PORTS } from '../nearby/near-nodes.ts'
+import { BERLIN, CONTENT, type NearNodes, openSite, SLOW_PORTS } from '../nearby/near-nodes.ts'
 import { type Answer, HostilePeer, splitFrames } from '../support/hostile-peer.ts'
-import { type MeshNode, type MeshNodeOptions, publishVersion } from '../support/mesh-node.ts'
+import { type MeshNode, type MeshNodeOptions } from '../support/mesh-node.ts'
 
 const HOUR = 3_600_000
-const CONTENT = Buffer.from('one')
 const DIGEST = sha256Digest(CONTENT)
 const never = new AbortController().signal
-
-async function openSite(
-  stack: AsyncDisposableStack,
-  hubOptions: MeshNodeOptions = {},
-  spokeOptions: MeshNodeOptions = {},
-) {
-  const nodes = await NearNodes.open(stack, hubOptions)
-  await publishVersion(nodes.hubFeed, 'left', 'v/1.0.0', CONTENT)
-  const spoke = await nodes.addSpoke({}, spokeOptions)
-  return { nodes, spoke, feedId: nodes.feedId }
-}
 
 function frame<T>(shape: Shape<T>, value: T): Uint8Array {
   return encodeFrame(encodeCbor(shape, value))

@@ -15,24 +15,22 @@ import { bytes, decodeCbor, encodeCbor, list, record, type Shape, text, uint, wo
 import { feedIdBytes } from '../../src/catalog/charter.ts'
 import { sha256Digest } from '../../src/catalog/digest.ts'
 import { generateIdentity } from '../../src/network/identity.ts'
-import { BERLIN, knows, NEAR_PORTS, NearNodes, nearOf, SLOW_PORTS, until } from '../nearby/near-nodes.ts'
+import {
+  BERLIN,
+  CONTENT,
+  knows,
+  NEAR_PORTS,
+  NearNodes,
+  nearOf,
+  openSite,
+  SLOW_PORTS,
+  until,
+} from '../nearby/near-nodes.ts'
 import { type MeshNode, type MeshNodeOptions, publishVersion } from '../support/mesh-node.ts'
 
 const HOUR = 3_600_000
-const CONTENT = Buffer.from('one')
 const DIGEST = sha256Digest(CONTENT)
 const never = new AbortController().signal
-
-async function openSite(
-  stack: AsyncDisposableStack,
-  hubOptions: MeshNodeOptions = {},
-  spokeOptions: MeshNodeOptions = {},
-) {
-  const nodes = await NearNodes.open(stack, hubOptions)
-  await publishVersion(nodes.hubFeed, 'left', 'v/1.0.0', CONTENT)
-  const spoke = await nodes.addSpoke({}, spokeOptions)
-  return { nodes, spoke, feedId: nodes.feedId }
-}
 
 function frame<T>(shape: Shape<T>, value: T): Uint8Array {
   return encodeFrame(encodeCbor(shape, value))

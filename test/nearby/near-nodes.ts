@@ -8,7 +8,7 @@ import type { NewReplication } from '../../src/http/operations.ts'
 import type { Neighbourhood } from '../../src/nearby/neighbourhood.ts'
 import { createMemoryNetwork, type MemoryNetwork } from '../../src/network/memory-network.ts'
 import { type SetTimer, setUnrefTimer } from '../../src/network/timers.ts'
-import { type MeshNode, type MeshNodeOptions, openMeshNode } from '../support/mesh-node.ts'
+import { type MeshNode, type MeshNodeOptions, openMeshNode, publishVersion } from '../support/mesh-node.ts'
 
 const SPEED = 100
 export const BERLIN: Place = { site: 'berlin', region: 'eu' }
@@ -107,4 +107,19 @@ export async function untilAcquainted(spokes: readonly Spoke[], feedId: FeedId):
   for (const one of spokes)
     for (const { node } of spokes)
       if (node !== one.node) await until(() => knows(one, feedId, node), `${one.node.peerId} knowing ${node.peerId}`)
+}
+
+/** The content of the one version that the hub of `openSite` has. */
+export const CONTENT = Buffer.from('one')
+
+/** A hub with a version, and one spoke. */
+export async function openSite(
+  stack: AsyncDisposableStack,
+  hubOptions: MeshNodeOptions = {},
+  spokeOptions: MeshNodeOptions = {},
+) {
+  const nodes = await NearNodes.open(stack, hubOptions)
+  await publishVersion(nodes.hubFeed, 'left', 'v/1.0.0', CONTENT)
+  const spoke = await nodes.addSpoke({}, spokeOptions)
+  return { nodes, spoke, feedId: nodes.feedId }
 }
